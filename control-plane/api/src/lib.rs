@@ -1,0 +1,29 @@
+//! What the proxy, the control plane and the command have to agree on: protobuf services, the subset of xDS, and names.
+//!
+//! [`traffic`], [`status`] and [`istio_ca`] are Weft's own services; [`xds`] is the part of Envoy's v3 API that Weft
+//! speaks, described in `docs/reference/xds.md`; [`names`] parses and prints the names of xDS resources.
+
+pub mod names;
+pub mod ports;
+pub mod xds;
+
+/// `weft.traffic.v1`: shifting a Service's traffic between backends.
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated; the .proto file has the documentation")]
+pub mod traffic {
+    tonic::include_proto!("weft.traffic.v1");
+}
+
+/// `weft.status.v1`: the connected proxies and the registry's faults.
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated; the .proto file has the documentation")]
+pub mod status {
+    tonic::include_proto!("weft.status.v1");
+}
+
+/// `istio.v1.auth`: the certificate service, wire-compatible with Istio's.
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated; the .proto file has the documentation")]
+pub mod istio_ca {
+    tonic::include_proto!("istio.v1.auth");
+}
+
+/// The encoded `FileDescriptorSet` of Weft's own services, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/weft.descriptors"));
