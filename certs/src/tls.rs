@@ -15,15 +15,16 @@ use rustls::version::TLS13;
 use crate::bundle::TrustBundle;
 use crate::identity::WorkloadIdentity;
 use crate::spiffe::SpiffeId;
-use crate::x509;
 
+mod explain;
 mod policy;
 #[cfg(test)]
 mod tests;
 mod verifier;
 mod verify;
 
-pub use crate::x509::LeafError;
+pub use crate::x509::{LeafError, PeerCertificate};
+pub use explain::explain;
 pub(crate) use policy::provider;
 pub use policy::{Group, PolicyError, Suite, TlsPolicy, install_policy};
 use verifier::{Clients, PeerVerifier, Roots};
@@ -84,9 +85,17 @@ pub fn server_name(expected: &SpiffeId) -> ServerName<'static> {
 /// # Errors
 /// When the peer showed no certificate; or one that is no workload's, which a handshake by this module's
 /// configurations never lets through.
-pub fn peer_id(certificates: Option<&[CertificateDer<'_>]>) -> Result<SpiffeId, PeerIdError> {
+pub fn peer_certificate(certificates: Option<&[CertificateDer<'_>]>) -> Result<PeerCertificate, PeerIdError> {
     let leaf = certificates.and_then(<[_]>::first).ok_or(PeerIdError::NoCertificate)?;
-    Ok(x509::leaf_id(leaf)?)
+    Ok(PeerCertificate::parse(leaf)?)
+}
+
+/// The SPIFFE id in [`peer_certificate`].
+///
+/// # Errors
+/// The same.
+pub fn peer_id(certificates: Option<&[CertificateDer<'_>]>) -> Result<SpiffeId, PeerIdError> {
+    peer_certificate(certificates).map(|certificate| certificate.id)
 }
 
 /// Why a connection has no peer identity.

@@ -30,12 +30,23 @@ pub enum LeafError {
     Usage(&'static str),
 }
 
-/// Reads the identity out of a leaf, and refuses names and usages that an X509-SVID can't have (SPIFFE X509-SVID,
-/// sections 2 to 4). Nothing is verified yet.
-pub(crate) fn leaf_id(der: &CertificateDer<'_>) -> Result<SpiffeId, LeafError> {
-    let certificate = parse(der).map_err(LeafError::Malformed)?;
-    check_leaf_usage(&certificate)?;
-    spiffe_name(&certificate)
+/// What a workload's certificate says of its holder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerCertificate {
+    /// Whose it is.
+    pub id: SpiffeId,
+    /// When it ends. A connection may outlive it; credentials must not.
+    pub not_after: SystemTime,
+}
+
+impl PeerCertificate {
+    /// Reads a leaf, and refuses names and usages that an X509-SVID can't have (SPIFFE X509-SVID, sections 2 to 4).
+    /// Nothing is verified yet.
+    pub(crate) fn parse(der: &CertificateDer<'_>) -> Result<Self, LeafError> {
+        let certificate = parse(der).map_err(LeafError::Malformed)?;
+        check_leaf_usage(&certificate)?;
+        Ok(Self { id: spiffe_name(&certificate)?, not_after: system_time(certificate.validity().not_after) })
+    }
 }
 
 fn check_leaf_usage(certificate: &X509Certificate<'_>) -> Result<(), LeafError> {

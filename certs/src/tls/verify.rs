@@ -10,7 +10,7 @@ use webpki::{EndEntityCert, KeyUsage};
 
 use crate::bundle::TrustBundle;
 use crate::spiffe::{SpiffeId, TrustDomain};
-use crate::x509::{LeafError, leaf_id, rough};
+use crate::x509::{LeafError, PeerCertificate, rough};
 
 /// ECDSA on P-256 with SHA-256, in certificates and in handshakes, and nothing else.
 pub(super) const SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
@@ -43,7 +43,7 @@ pub(super) fn chain(
     expected: &Expected,
     now: UnixTime,
 ) -> Result<SpiffeId, VerifyError> {
-    let presented = leaf_id(leaf)?;
+    let presented = PeerCertificate::parse(leaf)?.id;
     let purpose = match usage {
         Usage::Client => KeyUsage::client_auth(),
         Usage::Server => KeyUsage::server_auth(),

@@ -1,0 +1,115 @@
+//! The connection to the control plane: TCP with the proxy's mark, TLS with the identity that is current at the
+//! handshake, HTTP/2 with keepalive.
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::{Channel, Endpoint};
+use weft_certs::bundle::TrustBundle;
+use weft_certs::identity::WorkloadIdentity;
+use weft_certs::spiffe::SpiffeId;
+use weft_certs::tls;
+
+use crate::config::Config;
+use crate::path::socket;
+
+#[cfg(test)]
+mod tests;
+
+/// How long the control plane may take to accept a connection, and again to finish the TLS handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A silent connection is pinged at this interval, and given up after as long without an answer.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// Where the control plane is and who it must be.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Its address for discovery and certificates.
+    pub(crate) address: SocketAddr,
+    /// The SPIFFE id that it must show.
+    pub(crate) spiffe_id: SpiffeId,
+    /// `SO_MARK` of the socket, so that the redirect rules let it pass.
+    pub(crate) mark: Option<u32>,
+}
+
+impl Target {
+    /// The control plane of the configuration.
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            address: config.control_plane.address,
+            spiffe_id: config.control_plane.spiffe_id.clone(),
+            mark: config.socket_mark,
+        }
+    }
+}
+
+/// A channel that shows our certificate. It connects when it is first used, and again after it was lost, each time with
+/// the certificate and the roots that are current then.
+pub(crate) fn channel(target: &Target, identity: &WorkloadIdentity) -> Channel {
+    connect_lazily(target, tls::control_client(Some(identity), &identity.bundle(), &target.spiffe_id))
+}
+
+/// A channel for a proxy that has no certificate yet: it believes `bundle` and shows nothing.
+pub(crate) fn channel_without_certificate(target: &Target, bundle: &TrustBundle) -> Channel {
+    connect_lazily(target, tls::control_client(None, bundle, &target.spiffe_id))
+}
+
+/// What is behind a failed call, for people: the innermost error that tonic keeps, else the control plane's own words.
+pub(crate) fn cause(status: &tonic::Status) -> String {
+    let mut innermost = None;
+    let mut next = status.source();
+    while let Some(error) = next {
+        innermost = Some(error);
+        next = error.source();
+    }
+    innermost.map_or_else(|| status.message().to_owned(), ToString::to_string)
+}
+
+fn connect_lazily(target: &Target, config: Arc<rustls::ClientConfig>) -> Channel {
+    let target = target.clone();
+    let connector = TlsConnector::from(config);
+    endpoint(target.address).connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
+        let (target, connector) = (target.clone(), connector.clone());
+        async move { connect(&target, &connector).await.map(TokioIo::new) }
+    }))
+}
+
+/// TLS is the connector's business, so the scheme is `http` for tonic.
+fn endpoint(address: SocketAddr) -> Endpoint {
+    let authority = http::uri::Authority::try_from(address.to_string());
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(http::uri::Scheme::HTTP);
+    uri.authority = authority.ok();
+    uri.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
+    Endpoint::from(Uri::from_parts(uri).unwrap_or_default())
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true)
+}
+
+async fn connect(target: &Target, connector: &TlsConnector) -> io::Result<TlsStream<TcpStream>> {
+    let address = target.address;
+    let stream = socket::connect(address, target.mark, CONNECT_TIMEOUT)
+        .await
+        .map_err(|cause| io::Error::new(cause.kind(), format!("can't reach the control plane at {address}: {cause}")))?;
+    let handshake = connector.connect(tls::server_name(&target.spiffe_id), stream);
+    match tokio::time::timeout(CONNECT_TIMEOUT, handshake).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(io::Error::new(
+            error.kind(),
+            format!("no TLS with the control plane at {address}: {}", tls::explain(&error)),
+        )),
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("{address} accepted the connection but not the TLS handshake in time; is it the control plane?"),
+        )),
+    }
+}
