@@ -19,8 +19,8 @@ const SLOTS: usize = PARTS as usize + 1;
 
 /// Retries in proportion to requests, over a sliding window.
 ///
-/// Holds at every moment: the retries of the last `window` are at most `ratio` times the requests of the last `window`,
-/// plus `min_per_second` for each of its seconds. Constant size; one budget serves one worker and destination.
+/// Holds whenever a retry is allowed: the retries of the last `window`, this one included, are at most `ratio` times the
+/// requests of the last `window`, plus `min_per_second` for each of its seconds. Constant size.
 #[derive(Debug, Clone)]
 pub struct RetryBudget {
     ratio: f64,

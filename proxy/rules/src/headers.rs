@@ -36,7 +36,7 @@ const OWN_PREFIXES: [&str; 2] = ["weft-", "x-weft-"];
 /// Whether a message asks for an upgrade, accepts one, or offers one: it has `upgrade`, and `connection` names it
 /// (RFC 9110, 7.8).
 pub fn is_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(UPGRADE) && connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"))
+    headers.contains_key(UPGRADE) && connection_options(headers).any(|option| option.eq_ignore_ascii_case(b"upgrade"))
 }
 
 /// Removes the hop-by-hop headers of a message that is forwarded: those of RFC 9110, 7.6.1, and those that `Connection`
@@ -104,7 +104,7 @@ impl Upgrade {
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let mut named = Vec::new();
     for option in connection_options(headers) {
-        if let Ok(name) = HeaderName::from_bytes(option.as_bytes())
+        if let Ok(name) = HeaderName::from_bytes(option)
             && headers.contains_key(&name)
             && !named.contains(&name)
             && !ESSENTIAL.contains(&name)
@@ -115,22 +115,17 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     named
 }
 
-fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers.get_all(CONNECTION).iter().flat_map(list_items)
 }
 
 fn wants_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(TE).iter().flat_map(list_items).any(|coding| coding.eq_ignore_ascii_case("trailers"))
+    headers.get_all(TE).iter().flat_map(list_items).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
-/// The items of a comma-separated value (RFC 9110, 5.6.1); none where it is not visible ASCII.
-fn list_items(value: &HeaderValue) -> impl Iterator<Item = &str> {
-    value
-        .to_str()
-        .unwrap_or_default()
-        .split(',')
-        .map(|item| item.trim_matches([' ', '\t']))
-        .filter(|item| !item.is_empty())
+/// The items of a comma-separated value (RFC 9110, 5.6.1).
+fn list_items(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())
 }
 
 /// Passes every header through `keep`, in order.
