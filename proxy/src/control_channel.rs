@@ -97,9 +97,9 @@ fn endpoint(address: SocketAddr) -> Endpoint {
 
 async fn connect(target: &Target, connector: &TlsConnector) -> io::Result<TlsStream<TcpStream>> {
     let address = target.address;
-    let stream = socket::connect(address, target.mark, CONNECT_TIMEOUT)
-        .await
-        .map_err(|cause| io::Error::new(cause.kind(), format!("can't reach the control plane at {address}: {cause}")))?;
+    let stream = socket::connect(address, target.mark, CONNECT_TIMEOUT).await.map_err(|cause| {
+        io::Error::new(cause.kind(), format!("can't reach the control plane at {address}: {cause}"))
+    })?;
     let handshake = connector.connect(tls::server_name(&target.spiffe_id), stream);
     match tokio::time::timeout(CONNECT_TIMEOUT, handshake).await {
         Ok(Ok(stream)) => Ok(stream),

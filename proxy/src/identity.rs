@@ -215,7 +215,9 @@ impl Loudness {
         let not_after = humantime::format_rfc3339_seconds(identity.not_after());
         match self {
             Self::Info => tracing::info!(%not_after, cause, "can't renew the certificate yet, trying on"),
-            Self::Warning => tracing::warn!(%not_after, cause, "can't renew the certificate; a quarter of its life is left"),
+            Self::Warning => {
+                tracing::warn!(%not_after, cause, "can't renew the certificate; a quarter of its life is left")
+            }
             Self::Error => tracing::error!(%not_after, cause, "can't renew the certificate; it ends very soon"),
             Self::Expired => tracing::error!(%not_after, cause,
                 "the certificate has expired: new connections to and from other pods fail until it is renewed"),
