@@ -1,0 +1,167 @@
+//! The model: Services, endpoints, pods, routes and splits, joined into an immutable snapshot.
+//!
+//! [`Manifests`] is what a registry read, object by object; a [`Split`] is what the traffic API wrote. [`Mesh::build`]
+//! joins the two, without I/O: it indexes them by address and by Service, and every question about the mesh is then a
+//! look-up. [`Mesh::changed`] tells which xDS resources may differ between two snapshots, so that a change costs only
+//! those who subscribed to it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use weft_certs::spiffe::{SpiffeId, TrustDomain};
+
+mod changes;
+mod index;
+mod manifests;
+pub mod protocol;
+mod route;
+mod split;
+
+pub use changes::Changes;
+pub use manifests::{
+    Endpoint, EndpointSlice, EndpointState, JoinToken, Manifests, Mtls, ObjectName, Pod, PodPort, Service, ServiceAccount,
+    ServicePort, TokenDigest,
+};
+pub use protocol::Protocol;
+pub use route::{Backend, HttpRoute, ParentRef, PathMatch, RouteAction, RouteMatch, RouteRule, TextMatch};
+pub use split::{Split, SplitBackend};
+
+use index::Index;
+
+/// What holds for the whole mesh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeshOptions {
+    /// The trust domain of every identity in the mesh.
+    pub trust_domain: TrustDomain,
+    /// What a pod does with plaintext when its annotation `weft.dev/mtls` doesn't say.
+    pub default_mtls: Mtls,
+}
+
+/// The mesh at one moment: immutable, shared by whoever asks.
+#[derive(Debug)]
+pub struct Mesh {
+    manifests: Arc<Manifests>,
+    splits: BTreeMap<ObjectName, Arc<Split>>,
+    options: MeshOptions,
+    index: Index,
+}
+
+impl Mesh {
+    /// Joins what the registry read with what the traffic API wrote, by Service. The order in which objects came does not
+    /// matter.
+    pub fn build(
+        manifests: &Arc<Manifests>,
+        splits: &BTreeMap<ObjectName, Arc<Split>>,
+        options: &MeshOptions,
+    ) -> Self {
+        let index = Index::build(manifests);
+        Self { manifests: manifests.clone(), splits: splits.clone(), options: options.clone(), index }
+    }
+
+    /// What may differ in what the proxies see, between an older snapshot and this one.
+    pub fn changed(&self, old: &Self) -> Changes {
+        changes::between(old, self)
+    }
+
+    /// The options that the mesh was built with.
+    pub fn options(&self) -> &MeshOptions {
+        &self.options
+    }
+
+    /// The Service of this name.
+    pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
+        self.service_named(&ObjectName::new(namespace, name))
+    }
+
+    /// All Services, ordered by namespace and name.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.manifests.services.values().map(Arc::as_ref)
+    }
+
+    /// The HTTPRoutes, by name, that somebody wrote for this Service: what they say comes before any split.
+    pub fn manual_routes(&self, namespace: &str, name: &str) -> Vec<String> {
+        self.routes_for(&ObjectName::new(namespace, name)).iter().map(|route| route.name.name.to_string()).collect()
+    }
+
+    /// The pod of this name.
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<&Pod> {
+        self.manifests.pods.get(&ObjectName::new(namespace, name)).map(Arc::as_ref)
+    }
+
+    /// The SPIFFE id of a pod's ServiceAccount.
+    pub fn identity(&self, pod: &Pod) -> Option<SpiffeId> {
+        SpiffeId::new(&self.options.trust_domain, &pod.name.namespace, &pod.service_account).ok()
+    }
+
+    /// The ServiceAccount that a join token is bound to. `None` where no Secret has the token, where its ServiceAccount
+    /// does not exist, or where several ServiceAccounts have the same token.
+    pub fn service_account_of_token(&self, token: &str) -> Option<&ObjectName> {
+        let account = self.index.account_of_token(&TokenDigest::of(token))?;
+        self.manifests.service_accounts.contains_key(account).then_some(account)
+    }
+
+    pub(crate) fn service_named(&self, name: &ObjectName) -> Option<&Service> {
+        self.manifests.services.get(name).map(Arc::as_ref)
+    }
+
+    /// The Service that has this cluster IP.
+    pub(crate) fn service_at(&self, address: IpAddr) -> Option<&Service> {
+        self.index.services_by_address.get(&address).map(Arc::as_ref)
+    }
+
+    /// The pod that has this address.
+    pub(crate) fn pod_at(&self, address: IpAddr) -> Option<&Pod> {
+        self.index.pods_by_address.get(&address).map(Arc::as_ref)
+    }
+
+    /// All addresses of pods with the pod that has each, in no order.
+    pub(crate) fn pods_by_address(&self) -> impl Iterator<Item = (IpAddr, &Pod)> {
+        self.index.pods_by_address.iter().map(|(&address, pod)| (address, pod.as_ref()))
+    }
+
+    /// The slices of a Service, ordered by name.
+    pub(crate) fn slices_of(&self, service: &ObjectName) -> &[Arc<EndpointSlice>] {
+        self.index.slices_by_service.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// The HTTPRoutes of a Service, ordered by name.
+    pub(crate) fn routes_for(&self, service: &ObjectName) -> &[Arc<HttpRoute>] {
+        self.index.routes_by_service.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// The split of a Service.
+    pub(crate) fn split_of(&self, service: &ObjectName) -> Option<&Split> {
+        self.splits.get(service).map(Arc::as_ref)
+    }
+
+    /// The ports on which a pod is known to listen at one of its addresses, ordered: those of its containers, and those
+    /// that EndpointSlices have for it. What a Service declares comes before a container port's name; Services that
+    /// contradict each other leave the port undeclared.
+    pub(crate) fn pod_ports(&self, pod: &Pod, address: IpAddr) -> BTreeMap<u16, Protocol> {
+        let mut declared = BTreeMap::<u16, Protocol>::new();
+        for slice in self.index.slices_by_address.get(&address).into_iter().flatten() {
+            let Some(service) = self.service_named(&slice.service) else { continue };
+            for port in &service.ports {
+                if let Some(target) = slice.target_port(&port.name) {
+                    declared
+                        .entry(target)
+                        .and_modify(|protocol| *protocol = protocol.or(port.protocol))
+                        .or_insert(port.protocol);
+                }
+            }
+        }
+        for port in &pod.ports {
+            declared.entry(port.number).or_insert(port.protocol);
+        }
+        declared
+    }
+
+    /// What a pod is known to speak on a port at one of its addresses; `None`: nothing is known of the port.
+    pub(crate) fn pod_port(&self, pod: &Pod, address: SocketAddr) -> Option<Protocol> {
+        self.pod_ports(pod, address.ip()).get(&address.port()).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests;

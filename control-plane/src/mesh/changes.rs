@@ -1,0 +1,218 @@
+//! Which xDS resources may differ between two snapshots of the mesh.
+//!
+//! An object that did not change keeps its `Arc`, so that comparing pointers finds what did. From there:
+//!
+//! ```text
+//! Service ────────> its listeners, routes, clusters, endpoints; routes that send to it; the ports of its pods
+//! EndpointSlice ──> its Service's endpoints; the pods that it lists: how they are dialled, their inbound listener
+//! Pod ────────────> endpoints at its addresses; how it is dialled; its inbound listener
+//! HTTPRoute, split > its Services' listeners and routes
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use weft_api::names::ServicePort as ServicePortName;
+use weft_api::xds::ResourceKind;
+
+use super::{Mesh, ObjectName, Pod, RouteAction};
+
+/// Which xDS resources may differ between two snapshots. Nothing else does; what is named here need not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    resources: BTreeSet<(ResourceKind, String)>,
+    inbound: BTreeSet<ObjectName>,
+}
+
+impl Changes {
+    /// Whether nothing differs.
+    pub fn is_empty(&self) -> bool {
+        self.resources.is_empty() && self.inbound.is_empty()
+    }
+
+    /// The resources that are the same for every proxy, ordered by kind and name.
+    pub fn resources(&self) -> impl Iterator<Item = (ResourceKind, &str)> {
+        self.resources.iter().map(|(kind, name)| (*kind, name.as_str()))
+    }
+
+    /// Whether a resource that is the same for every proxy may differ.
+    pub fn contains(&self, kind: ResourceKind, name: &str) -> bool {
+        self.resources.contains(&(kind, name.to_owned()))
+    }
+
+    /// The pods whose listener `inbound` may differ, ordered by namespace and name.
+    pub fn inbound(&self) -> impl Iterator<Item = &ObjectName> {
+        self.inbound.iter()
+    }
+
+    /// Whether the listener `inbound` of a pod may differ.
+    pub fn contains_inbound(&self, namespace: &str, pod: &str) -> bool {
+        self.inbound.contains(&ObjectName::new(namespace, pod))
+    }
+}
+
+pub(super) fn between(old: &Mesh, new: &Mesh) -> Changes {
+    let mut finder = Finder { old, new, changes: Changes::default() };
+    if old.options == new.options {
+        finder.compare();
+    } else {
+        finder.everything();
+    }
+    finder.changes
+}
+
+struct Finder<'a> {
+    old: &'a Mesh,
+    new: &'a Mesh,
+    changes: Changes,
+}
+
+impl Finder<'_> {
+    fn compare(&mut self) {
+        let (old, new) = (&self.old.manifests, &self.new.manifests);
+        let services = differing(&old.services, &new.services);
+        services.iter().for_each(|service| self.service(service));
+        self.backends(&services);
+        for slice in &differing(&old.endpoint_slices, &new.endpoint_slices) {
+            for slice in [old.endpoint_slices.get(slice), new.endpoint_slices.get(slice)].into_iter().flatten() {
+                self.endpoints_of(&slice.service);
+                slice.endpoints.iter().for_each(|endpoint| self.dialled_pod(endpoint.address));
+            }
+        }
+        for pod in &differing(&old.pods, &new.pods) {
+            self.changes.inbound.insert(pod.clone());
+            for pod in [old.pods.get(pod), new.pods.get(pod)].into_iter().flatten() {
+                self.pod(pod);
+            }
+        }
+        for route in &differing(&old.http_routes, &new.http_routes) {
+            for route in [old.http_routes.get(route), new.http_routes.get(route)].into_iter().flatten() {
+                route.parents.iter().for_each(|parent| self.routes_of(&parent.service));
+            }
+        }
+        differing(&self.old.splits, &self.new.splits).iter().for_each(|service| self.routes_of(service));
+    }
+
+    fn everything(&mut self) {
+        for mesh in [self.old, self.new] {
+            mesh.manifests.services.keys().for_each(|service| self.service(service));
+            mesh.manifests.pods.values().for_each(|pod| {
+                self.changes.inbound.insert(pod.name.clone());
+                self.pod(pod);
+            });
+        }
+    }
+
+    /// A Service that came, went or changed: all that has its name, and the pods that it has as endpoints.
+    fn service(&mut self, service: &ObjectName) {
+        self.routes_of(service);
+        self.endpoints_of(service);
+        self.ports_of(service, &[ResourceKind::Cluster]);
+        for mesh in [self.old, self.new] {
+            for slice in mesh.slices_of(service) {
+                slice.endpoints.iter().for_each(|endpoint| self.dialled_pod(endpoint.address));
+            }
+        }
+        // A cluster IP that goes over to another Service, or to a pod.
+        let addresses: BTreeSet<IpAddr> = [self.old, self.new]
+            .iter()
+            .filter_map(|mesh| mesh.service_named(service))
+            .flat_map(|service| service.addresses.iter().copied())
+            .collect();
+        for address in addresses {
+            self.dialled_pod(address);
+            let others: Vec<_> = [self.old, self.new].iter().filter_map(|mesh| mesh.service_at(address)).collect();
+            others.into_iter().for_each(|other| self.routes_of(&other.name));
+        }
+    }
+
+    /// The routes that send to a Service that came, went or changed.
+    fn backends(&mut self, services: &[ObjectName]) {
+        if services.is_empty() {
+            return;
+        }
+        let services: BTreeSet<_> = services.iter().collect();
+        for mesh in [self.old, self.new] {
+            for route in mesh.manifests.http_routes.values() {
+                let sends = route.rules.iter().any(|rule| match &rule.action {
+                    RouteAction::Forward { backends, .. } => backends.iter().any(|to| services.contains(&to.service)),
+                    RouteAction::Refuse => false,
+                });
+                if sends {
+                    route.parents.iter().for_each(|parent| self.routes_of(&parent.service));
+                }
+            }
+            for (service, split) in &mesh.splits {
+                let backend = |name: &str| ObjectName::new(service.namespace.clone(), name);
+                if split.backends.iter().any(|to| services.contains(&backend(&to.service))) {
+                    self.routes_of(service);
+                }
+            }
+        }
+    }
+
+    fn routes_of(&mut self, service: &ObjectName) {
+        self.ports_of(service, &[ResourceKind::RouteConfiguration]);
+        for mesh in [self.old, self.new] {
+            let Some(service) = mesh.service_named(service) else { continue };
+            for (address, port) in service.addresses.iter().flat_map(|ip| service.ports.iter().map(move |p| (*ip, p))) {
+                self.add(ResourceKind::Listener, SocketAddr::new(address, port.number).to_string());
+            }
+        }
+    }
+
+    fn endpoints_of(&mut self, service: &ObjectName) {
+        self.ports_of(service, &[ResourceKind::ClusterLoadAssignment]);
+    }
+
+    fn ports_of(&mut self, service: &ObjectName, kinds: &[ResourceKind]) {
+        for mesh in [self.old, self.new] {
+            for port in mesh.service_named(service).into_iter().flat_map(|service| &service.ports) {
+                let name = port_name(service, port.number);
+                kinds.iter().for_each(|&kind| self.add(kind, name.clone()));
+            }
+        }
+    }
+
+    /// A pod that came, went or changed: it may have taken an address from another, or given it back.
+    fn pod(&mut self, pod: &Pod) {
+        for &address in &pod.addresses {
+            self.dialled_pod(address);
+            for mesh in [self.old, self.new] {
+                for slice in mesh.index.slices_by_address.get(&address).into_iter().flatten() {
+                    self.endpoints_of(&slice.service);
+                }
+            }
+        }
+    }
+
+    /// All that has a pod's address as its name, and what the pod that has the address takes in.
+    fn dialled_pod(&mut self, address: IpAddr) {
+        for mesh in [self.old, self.new] {
+            let Some(pod) = mesh.pod_at(address) else { continue };
+            self.changes.inbound.insert(pod.name.clone());
+            for port in mesh.pod_ports(pod, address).into_keys() {
+                for kind in ResourceKind::ALL {
+                    self.add(kind, SocketAddr::new(address, port).to_string());
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, kind: ResourceKind, name: String) {
+        self.changes.resources.insert((kind, name));
+    }
+}
+
+fn port_name(service: &ObjectName, port: u16) -> String {
+    ServicePortName { namespace: service.namespace.to_string(), service: service.name.to_string(), port }.to_string()
+}
+
+/// The keys whose values are not one and the same.
+fn differing<T>(old: &BTreeMap<ObjectName, Arc<T>>, new: &BTreeMap<ObjectName, Arc<T>>) -> Vec<ObjectName> {
+    let same = |a: &BTreeMap<_, Arc<T>>, key| a.get(key).map(Arc::as_ptr);
+    let gone_or_changed = old.iter().filter(|(key, value)| same(new, key) != Some(Arc::as_ptr(value)));
+    let come = new.iter().filter(|(key, _)| !old.contains_key(key));
+    gone_or_changed.chain(come).map(|(key, _)| key.clone()).collect()
+}

@@ -1,0 +1,17 @@
+//! Where the mesh's truth comes from.
+//!
+//! ```text
+//! files (a folder, watched) ─> document (YAML or JSON, with lines) ─> manifest (checked, compact) ─> mesh::Manifests
+//!                                                                └─> faults (file, line, field, message)
+//! ```
+//!
+//! What is wrong is reported and left out by itself: all else applies, and the last good state of what is now wrong
+//! stays in force.
+
+mod document;
+mod fault;
+pub mod files;
+mod manifest;
+
+pub use fault::{Fault, Severity};
+pub use files::FilesRegistry;

@@ -1,0 +1,115 @@
+//! YAML documents (JSON is YAML too): apart from each other, decoded, with the line of every field.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+use serde_saphyr::options;
+
+use super::fault::{FieldPath, Problem, Severity, Step};
+
+mod lines;
+
+/// One document of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Document<'a> {
+    text: &'a str,
+    /// The line in the file of the document's first line, from 1.
+    first_line: u32,
+}
+
+/// What every manifest begins with.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Head {
+    pub(super) api_version: Option<String>,
+    pub(super) kind: Option<String>,
+    pub(super) metadata: HeadMetadata,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct HeadMetadata {
+    pub(super) name: Option<String>,
+    pub(super) namespace: Option<String>,
+}
+
+/// The documents of a file. `---` at the beginning of a line always separates two (YAML 1.2, 9.1.2), so that one that is
+/// not well-formed leaves the others alone.
+pub(super) fn split(text: &str) -> Vec<Document<'_>> {
+    let mut documents = Vec::new();
+    let (mut start, mut first_line, mut offset) = (0, 1, 0);
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+        let end = offset + line.len();
+        if line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n'])) {
+            documents.push(Document { text: text.get(start..offset).unwrap_or_default(), first_line });
+            // What stands behind the marker on its line belongs to the document.
+            start = offset + 3;
+            first_line = number;
+        }
+        offset = end;
+    }
+    documents.push(Document { text: text.get(start..).unwrap_or_default(), first_line });
+    documents.retain(|document| !document.is_empty());
+    documents
+}
+
+impl Document<'_> {
+    /// Whether there is nothing in it but comments and directives.
+    fn is_empty(self) -> bool {
+        let ignored = |line: &str| line.is_empty() || line.starts_with(['#', '%']) || line == "...";
+        self.text.lines().all(|line| ignored(line.trim()))
+    }
+
+    /// The document's first line in the file.
+    pub(super) fn line(self) -> u32 {
+        self.first_line
+    }
+
+    /// Decodes the document.
+    ///
+    /// # Errors
+    /// With the field's path and line.
+    pub(super) fn decode<T: DeserializeOwned>(self) -> Result<T, Problem> {
+        let options = options! { with_snippet: false };
+        let decoded = serde_saphyr::with_deserializer_from_str_with_options(self.text, options, |deserializer| {
+            Ok(serde_path_to_error::deserialize::<_, T>(deserializer).map_err(|error| (field(error.path()), error.into_inner())))
+        });
+        let (field, error) = match decoded {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err((field, error))) => (field, error),
+            Err(error) => (FieldPath::default(), error),
+        };
+        let line = error.location().and_then(|location| u32::try_from(location.line()).ok()).filter(|&line| line > 0);
+        let line = line.map(|line| self.in_file(line));
+        Err(Problem { severity: Severity::Error, field, line, message: message(&error) })
+    }
+
+    /// The line in the file of a field, or of what there is on the way to it.
+    pub(super) fn line_of(self, field: &FieldPath) -> u32 {
+        lines::line_of(self.text, field).map_or(self.first_line, |line| self.in_file(line))
+    }
+
+    fn in_file(self, line: u32) -> u32 {
+        self.first_line.saturating_add(line).saturating_sub(1)
+    }
+}
+
+fn field(path: &serde_path_to_error::Path) -> FieldPath {
+    let step = |segment: &Segment| match segment {
+        Segment::Seq { index } => Some(Step::Index(*index)),
+        Segment::Map { key } => Some(Step::Key(key.clone())),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    };
+    path.iter().filter_map(step).collect()
+}
+
+/// The first line of the error's text, without the place: that is told apart from it.
+fn message(error: &serde_saphyr::Error) -> String {
+    let text = error.without_snippet().to_string();
+    let text = text.lines().next().unwrap_or_default();
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    text.split(" at line ").next().unwrap_or(text).to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! A folder of Kubernetes' own manifests, read and watched.
+//!
+//! `docs/reference/files-registry.md` has the kinds and fields that are read.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::watch;
+
+use super::Fault;
+use crate::mesh::Manifests;
+use folder::Folder;
+
+mod folder;
+mod state;
+
+/// A burst of changes is over when there was none for so long.
+const QUIET: Duration = Duration::from_millis(30);
+/// A burst that does not end is read after so long all the same.
+const LONGEST_BURST: Duration = Duration::from_millis(300);
+/// How often the folder is looked at in case a change was not announced.
+const POLL: Duration = Duration::from_secs(2);
+
+/// A folder of manifests. Dropping it ends the watch; the last state stays with its receivers.
+#[derive(Debug)]
+pub struct FilesRegistry {
+    faults: watch::Receiver<Arc<Vec<Fault>>>,
+    /// Keeps the watch thread alive: it ends when nobody can send to it any more.
+    _watcher: Option<RecommendedWatcher>,
+    _alive: Sender<Instant>,
+}
+
+/// Why a folder cannot be a registry.
+#[derive(Debug, thiserror::Error)]
+#[error("the registry's folder {} cannot be read: {source}; WEFT_REGISTRY=files:DIR names it", dir.display())]
+pub struct OpenError {
+    dir: PathBuf,
+    source: std::io::Error,
+}
+
+impl FilesRegistry {
+    /// Reads a folder and all below it, then watches it on a thread of its own.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed or no thread be started. What is wrong with a single file is a fault.
+    pub fn open(dir: PathBuf) -> Result<(Self, watch::Receiver<Arc<Manifests>>), OpenError> {
+        let (events, changes) = mpsc::channel();
+        // Watching begins before reading, so that no change falls between the two.
+        let watcher = watch_folder(&dir, events.clone());
+        let mut folder = Folder::new(dir.clone());
+        let failed = |source| OpenError { dir, source };
+        if let Err(source) = folder.read() {
+            return Err(failed(source));
+        }
+        let (manifests, manifests_receiver) = watch::channel(Arc::new(folder.manifests()));
+        let (faults, faults_receiver) = watch::channel(Arc::new(folder.faults()));
+        let thread = std::thread::Builder::new().name("weft-registry".to_owned());
+        thread.spawn(move || follow(&mut folder, &changes, &manifests, &faults)).map_err(failed)?;
+        Ok((Self { faults: faults_receiver, _watcher: watcher, _alive: events }, manifests_receiver))
+    }
+
+    /// What is wrong with the folder's files at present, ordered by file and line.
+    pub fn faults(&self) -> watch::Receiver<Arc<Vec<Fault>>> {
+        self.faults.clone()
+    }
+}
+
+/// Asks the kernel to announce changes. Without it the folder is looked at now and then all the same.
+fn watch_folder(dir: &std::path::Path, events: Sender<Instant>) -> Option<RecommendedWatcher> {
+    let announce = move |event: notify::Result<notify::Event>| {
+        if event.map_or(true, |event| is_change(event.kind)) {
+            // The thread is gone only when the registry is.
+            let _ = events.send(Instant::now());
+        }
+    };
+    let watcher = notify::recommended_watcher(announce).and_then(|mut watcher| {
+        watcher.watch(dir, RecursiveMode::Recursive)?;
+        Ok(watcher)
+    });
+    watcher
+        .inspect_err(|error| {
+            tracing::warn!(dir = %dir.display(), %error, "changes are not announced; looking every {POLL:?}");
+        })
+        .ok()
+}
+
+/// Our own reading is announced too: it is no change.
+fn is_change(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
+}
+
+/// Reads the folder again after each burst of changes, until the registry is dropped.
+fn follow(
+    folder: &mut Folder,
+    changes: &Receiver<Instant>,
+    manifests: &watch::Sender<Arc<Manifests>>,
+    faults: &watch::Sender<Arc<Vec<Fault>>>,
+) {
+    loop {
+        match changes.recv_timeout(POLL) {
+            Ok(begun) => wait_for_quiet(changes, begun),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if let Err(error) = folder.read() {
+            tracing::warn!(%error, "the registry's folder cannot be listed; its last state stays in force");
+        }
+        // Faults first: whoever sees a state can see what is wrong with it.
+        publish(faults, folder.faults());
+        publish(manifests, folder.manifests());
+    }
+}
+
+fn wait_for_quiet(changes: &Receiver<Instant>, begun: Instant) {
+    while begun.elapsed() < LONGEST_BURST && changes.recv_timeout(QUIET).is_ok() {}
+}
+
+fn publish<T: PartialEq>(to: &watch::Sender<Arc<T>>, value: T) {
+    to.send_if_modified(|current| {
+        let differs = **current != value;
+        if differs {
+            *current = Arc::new(value);
+        }
+        differs
+    });
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! What one file says, and what all of them say together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::mesh::{Manifests, ObjectName};
+use crate::registry::document::{self, Document};
+use crate::registry::fault::{Problem, Report};
+use crate::registry::manifest::{self, Kind, Object, Reading};
+use crate::registry::{Fault, Severity};
+
+type Key = (Kind, ObjectName);
+
+/// What a file says, with the last good state of what is wrong in it now.
+#[derive(Debug, Default)]
+pub(super) struct FileState {
+    objects: BTreeMap<Key, (u32, Object)>,
+    faults: Vec<Fault>,
+}
+
+impl FileState {
+    /// A file that cannot be read at all says what it said before.
+    pub(super) fn unreadable(fault: Fault, old: Self) -> Self {
+        Self { objects: old.objects, faults: vec![fault] }
+    }
+
+    /// Reads a file's text. Objects that are as they were keep their `Arc`.
+    pub(super) fn read(file: &str, text: &str, old: &Self) -> Self {
+        let mut state = Self::default();
+        let mut kept = Vec::new();
+        let mut unidentified = false;
+        for document in document::split(text) {
+            let mut report = Report::default();
+            let outcome = match manifest::read(document, &mut report) {
+                Reading::Nothing => "",
+                Reading::Object(key, object) => {
+                    state.add(file, document, key, object, old);
+                    ""
+                }
+                Reading::Invalid(Some(key)) if old.objects.contains_key(&key) => {
+                    kept.push(key);
+                    "; its last good state stays in force"
+                }
+                Reading::Invalid(Some(_)) => "; the object is left out",
+                Reading::Invalid(None) => {
+                    unidentified = true;
+                    "; the document is left out, and what the file said before stays in force"
+                }
+            };
+            state.faults.extend(report.0.into_iter().map(|problem| locate(file, document, problem, outcome)));
+        }
+        if unidentified {
+            // It may be any of them that can't be recognized any more.
+            kept.extend(old.objects.keys().cloned());
+        }
+        for key in kept {
+            if let Some(object) = old.objects.get(&key) {
+                state.objects.entry(key).or_insert_with(|| object.clone());
+            }
+        }
+        state
+    }
+
+    fn add(&mut self, file: &str, document: Document<'_>, key: Key, object: Object, old: &Self) {
+        let line = document.line();
+        if let Some((first, _)) = self.objects.get(&key) {
+            self.faults.push(duplicate(file, line, &key, &format!("{file}:{first}")));
+            return;
+        }
+        let object = match old.objects.get(&key) {
+            Some((_, same)) if *same == object => same.clone(),
+            _ => object,
+        };
+        self.objects.insert(key, (line, object));
+    }
+}
+
+/// Puts the files together, in the order of their names. Of two objects of one name the first is in force.
+pub(super) fn merge<'a>(files: impl Iterator<Item = (&'a str, &'a FileState)>) -> (Manifests, Vec<Fault>) {
+    let mut manifests = Manifests::default();
+    let mut faults = Vec::new();
+    let mut seen = BTreeMap::<&Key, (&str, u32)>::new();
+    for (file, state) in files {
+        faults.extend(state.faults.iter().cloned());
+        for (key, (line, object)) in &state.objects {
+            if let Some((first, first_line)) = seen.get(key) {
+                faults.push(duplicate(file, *line, key, &format!("{first}:{first_line}")));
+                continue;
+            }
+            seen.insert(key, (file, *line));
+            insert(&mut manifests, &key.1, object);
+        }
+    }
+    (manifests, faults)
+}
+
+fn insert(manifests: &mut Manifests, name: &ObjectName, object: &Object) {
+    fn put<T>(map: &mut BTreeMap<ObjectName, Arc<T>>, name: &ObjectName, object: &Arc<T>) {
+        map.insert(name.clone(), object.clone());
+    }
+    match object {
+        Object::Service(object) => put(&mut manifests.services, name, object),
+        Object::EndpointSlice(object) => put(&mut manifests.endpoint_slices, name, object),
+        Object::Pod(object) => put(&mut manifests.pods, name, object),
+        Object::ServiceAccount(object) => put(&mut manifests.service_accounts, name, object),
+        Object::JoinToken(object) => put(&mut manifests.join_tokens, name, object),
+        Object::HttpRoute(object) => put(&mut manifests.http_routes, name, object),
+    }
+}
+
+fn duplicate(file: &str, line: u32, (kind, name): &Key, first: &str) -> Fault {
+    Fault {
+        file: file.to_owned(),
+        line,
+        field: "metadata.name".to_owned(),
+        message: format!("{kind} {name} is in {file}:{line} and in {first}; the latter is in force"),
+        severity: Severity::Error,
+    }
+}
+
+fn locate(file: &str, document: Document<'_>, problem: Problem, outcome: &str) -> Fault {
+    Fault {
+        file: file.to_owned(),
+        line: problem.line.unwrap_or_else(|| document.line_of(&problem.field)),
+        field: problem.field.to_string(),
+        message: match problem.severity {
+            Severity::Error => format!("{}{outcome}", problem.message),
+            Severity::Warning => problem.message,
+        },
+        severity: problem.severity,
+    }
+}

@@ -1,0 +1,224 @@
+//! Kubernetes' objects -> the mesh's: checked field by field, and compact.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use gateway_api::httproutes::HttpRoute as RawHttpRoute;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use weft_api::names::is_dns_label;
+
+use super::document::{Document, Head};
+use super::fault::{FieldPath, Report};
+use crate::mesh::{EndpointSlice, HttpRoute, JoinToken, ObjectName, Pod, Service, ServiceAccount};
+
+mod endpoint_slice;
+mod http_route;
+mod pod;
+mod secret;
+mod service;
+
+/// The kinds that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Service,
+    EndpointSlice,
+    Pod,
+    ServiceAccount,
+    Secret,
+    HttpRoute,
+}
+
+impl Kind {
+    const ALL: [Self; 6] =
+        [Self::Service, Self::EndpointSlice, Self::Pod, Self::ServiceAccount, Self::Secret, Self::HttpRoute];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Pod => "Pod",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::Secret => "Secret",
+            Self::HttpRoute => "HTTPRoute",
+        }
+    }
+
+    fn api_version(self) -> &'static str {
+        match self {
+            Self::EndpointSlice => "discovery.k8s.io/v1",
+            Self::HttpRoute => "gateway.networking.k8s.io/v1",
+            Self::Service | Self::Pod | Self::ServiceAccount | Self::Secret => "v1",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An object of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Object {
+    Service(Arc<Service>),
+    EndpointSlice(Arc<EndpointSlice>),
+    Pod(Arc<Pod>),
+    ServiceAccount(Arc<ServiceAccount>),
+    JoinToken(Arc<JoinToken>),
+    HttpRoute(Arc<HttpRoute>),
+}
+
+/// What a document is.
+#[derive(Debug)]
+pub(super) enum Reading {
+    /// Nothing that Weft reads.
+    Nothing,
+    /// An object, as far as it could be read: the report tells what could not.
+    Object((Kind, ObjectName), Object),
+    /// Unusable; with its name where that could be read. The report tells why.
+    Invalid(Option<(Kind, ObjectName)>),
+}
+
+/// Reads a document.
+pub(super) fn read(document: Document<'_>, report: &mut Report) -> Reading {
+    let head: Head = match document.decode() {
+        Ok(head) => head,
+        Err(problem) => {
+            report.0.push(problem);
+            return Reading::Invalid(None);
+        }
+    };
+    let (Some(version), Some(kind)) = (&head.api_version, &head.kind) else {
+        let missing = if head.api_version.is_none() { "apiVersion" } else { "kind" };
+        report.error(FieldPath::of(&[missing]), "is missing: this is no Kubernetes manifest");
+        return Reading::Invalid(None);
+    };
+    let Some(kind) = known_kind(version, kind, report) else { return Reading::Nothing };
+    let Some(name) = name(kind, &head, report) else { return Reading::Invalid(None) };
+    match object(kind, &name, document, report) {
+        Ok(Some(object)) => Reading::Object((kind, name), object),
+        Ok(None) => Reading::Nothing,
+        Err(Refused) => Reading::Invalid(Some((kind, name))),
+    }
+}
+
+/// An object cannot be used; the report tells why.
+#[derive(Debug, PartialEq, Eq)]
+struct Refused;
+
+/// The value, or the object is refused.
+fn required<T>(value: Option<T>) -> Result<T, Refused> {
+    value.ok_or(Refused)
+}
+
+fn known_kind(version: &str, kind: &str, report: &mut Report) -> Option<Kind> {
+    if let Some(known) = Kind::ALL.into_iter().find(|known| known.name() == kind && known.api_version() == version) {
+        return Some(known);
+    }
+    let group = |version: &str| version.rsplit_once('/').map(|(group, _)| group.to_owned());
+    if Kind::ALL.into_iter().any(|known| group(known.api_version()) == group(version)) {
+        let read = Kind::ALL.map(|known| format!("{known} ({})", known.api_version())).join(", ");
+        report.warning(FieldPath::of(&["kind"]), format!("{kind} of {version} is not read; the kinds are {read}"));
+    }
+    None
+}
+
+fn name(kind: Kind, head: &Head, report: &mut Report) -> Option<ObjectName> {
+    let field = FieldPath::of(&["metadata", "name"]);
+    let Some(name) = &head.metadata.name else {
+        report.error(field, "is missing");
+        return None;
+    };
+    let valid = if kind == Kind::Service { is_dns_label(name) } else { is_dns_subdomain(name) };
+    if !valid {
+        report.error(field, format!("{name:?} is no RFC 1123 name: a-z, 0-9 and inner '-' alone"));
+        return None;
+    }
+    let namespace = namespace(&FieldPath::of(&["metadata", "namespace"]), head.metadata.namespace.as_deref(), report)?;
+    Some(ObjectName::new(namespace, name.as_str()))
+}
+
+fn object(
+    kind: Kind,
+    name: &ObjectName,
+    document: Document<'_>,
+    report: &mut Report,
+) -> Result<Option<Object>, Refused> {
+    let object = match kind {
+        Kind::Service => Object::Service(Arc::new(service::read(name, decode::<core::Service>(document, report)?, report)?)),
+        Kind::EndpointSlice => {
+            let slice = decode::<discovery::EndpointSlice>(document, report)?;
+            match endpoint_slice::read(name, slice, report)? {
+                Some(slice) => Object::EndpointSlice(Arc::new(slice)),
+                None => return Ok(None),
+            }
+        }
+        Kind::Pod => Object::Pod(Arc::new(pod::read(name, decode::<core::Pod>(document, report)?, report)?)),
+        Kind::ServiceAccount => {
+            decode::<core::ServiceAccount>(document, report)?;
+            Object::ServiceAccount(Arc::new(ServiceAccount { name: name.clone() }))
+        }
+        Kind::Secret => match secret::read(name, document, report)? {
+            Some(token) => Object::JoinToken(Arc::new(token)),
+            None => return Ok(None),
+        },
+        Kind::HttpRoute => {
+            let route = decode::<RawHttpRoute>(document, report)?;
+            let unknown = http_route::unknown_fields(&decode(document, report)?, &route);
+            Object::HttpRoute(Arc::new(http_route::read(name, route, &unknown, report)?))
+        }
+    };
+    Ok(Some(object))
+}
+
+fn decode<T: serde::de::DeserializeOwned>(document: Document<'_>, report: &mut Report) -> Result<T, Refused> {
+    document.decode().map_err(|problem| {
+        report.0.push(problem);
+        Refused
+    })
+}
+
+/// A namespace: an RFC 1123 label; `default` where there is none.
+fn namespace(field: &FieldPath, namespace: Option<&str>, report: &mut Report) -> Option<Arc<str>> {
+    let namespace = namespace.filter(|text| !text.is_empty()).unwrap_or("default");
+    if !is_dns_label(namespace) {
+        report.error(field.clone(), format!("{namespace:?} is no RFC 1123 label: 1 to 63 of a-z, 0-9 and inner '-'"));
+        return None;
+    }
+    Some(namespace.into())
+}
+
+/// Whether a text is an RFC 1123 subdomain: at most 253 bytes, labels with dots between them.
+fn is_dns_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_dns_label)
+}
+
+/// A port's number, from 1 to 65535.
+fn port(number: impl Into<i64>) -> Result<u16, String> {
+    let number = number.into();
+    match u16::try_from(number) {
+        Ok(port) if port != 0 => Ok(port),
+        _ => Err(format!("{number} is not a port; ports are 1 to 65535")),
+    }
+}
+
+/// Whether a port is one of TCP: others are no business of the mesh.
+fn is_tcp(protocol: Option<&str>) -> bool {
+    protocol.is_none_or(|protocol| protocol == "TCP")
+}
+
+/// An IP address that can be dialled. IPv4 within IPv6 is taken for the IPv4 that it is.
+fn address(text: &str) -> Result<IpAddr, String> {
+    let address: IpAddr = text.parse().map_err(|_| format!("{text:?} is not an IP address"))?;
+    let address = address.to_canonical();
+    if address.is_unspecified() || address.is_multicast() {
+        return Err(format!("{address} is not the address of one machine"));
+    }
+    Ok(address)
+}
+
+#[cfg(test)]
+mod tests;
