@@ -1,0 +1,70 @@
+# What people and CI run. A Rust toolchain, make and a C compiler have to be there; the rest is seen to here.
+#
+# One profile, release, for everything: so dependencies are compiled once for `demo`, `test` and `lint`.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# The sidecars' redirect rules (nft, or iptables where that is missing) and the wires between pods (ip).
+PROGRAMS := nft ip
+PACKAGES := nftables iproute2
+INSTALL := apt-get install -y --no-install-recommends $(PACKAGES)
+
+# Where Debian has nft and ip, and other users than root don't look.
+export PATH := $(PATH):/usr/sbin:/sbin
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:
+	@echo 'make demo    a small mesh on this machine, its traffic shifted live; Ctrl-C ends it'
+	@echo '             unattended: make demo ARGS="--duration 15s -o json"'
+	@echo 'make test    all tests, from single functions to whole meshes; one file: make test ARGS="--test NAME"'
+	@echo 'make lint    formatting, lints, documentation, licences of dependencies'
+	@echo 'make build   the programs weft, weft-control and weft-proxy, in $(TARGET)/release'
+	@echo 'make clean   takes away all that was built'
+
+.PHONY: demo
+demo: build
+	@$(TARGET)/release/weft demo $(ARGS)
+
+.PHONY: test
+test: build
+	$(CARGO) test --release --workspace $(ARGS)
+
+.PHONY: build
+build: setup
+	@echo '==> building weft, weft-control and weft-proxy: minutes the first time, seconds from then on' >&2
+	@$(CARGO) build --release --workspace --bins >&2
+
+.PHONY: lint
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+	    echo '$(CARGO) deny check bans licenses sources'; $(CARGO) deny check bans licenses sources; \
+	else \
+	    echo '==> cargo-deny is not installed, so bans, licences and sources of dependencies are not checked:' \
+	         'cargo install --locked cargo-deny' >&2; \
+	fi
+
+.PHONY: clean
+clean:
+	$(CARGO) clean
+
+# Installs the programs that are missing: by apt-get as root; otherwise says what to run.
+.PHONY: setup
+setup:
+	@missing=; for program in $(PROGRAMS); do \
+	    command -v $$program >/dev/null || missing="$$missing $$program"; \
+	done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "==> not here:$$missing. Installing: $(INSTALL)" >&2; \
+	    export DEBIAN_FRONTEND=noninteractive; \
+	    apt-get update -q >&2 && $(INSTALL) -q >&2; \
+	else \
+	    echo "==> not here:$$missing. Please run this, then the same again:" >&2; \
+	    echo "    sudo sh -c 'apt-get update && $(INSTALL)'" >&2; \
+	    exit 1; \
+	fi
