@@ -1,1 +1,22 @@
-//! c
+//! The Weft control plane.
+//!
+//! ```text
+//! registry (files) ─┐
+//!                   ├─> mesh (joined model) ─> xds (resources, subscriptions) ─> proxies
+//! traffic (redb)  ──┘                                                             ^
+//!                                              ca (attested certificates) ────────┘
+//! ```
+//!
+//! [`app`] puts the parts together; [`config`] is everything that can be set from outside.
+
+pub mod api;
+pub mod app;
+pub mod ca;
+pub mod config;
+pub mod mesh;
+pub mod metrics;
+pub mod registry;
+pub mod status;
+pub mod tls_listener;
+pub mod traffic;
+pub mod xds;

@@ -1,2 +1,51 @@
-//! c
-fn main() {}
+//! `weft-control run`: the Weft control plane.
+
+use anyhow::Context as _;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use weft_control::app::App;
+use weft_control::config::{Config, Flags, LogConfig, LogFormat};
+
+/// The Weft control plane: discovery, certificates and traffic shifting.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT.
+    Run(Box<Flags>),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let Command::Run(flags) = Cli::parse().command;
+    let config = Config::from_flags(&flags)?;
+    log_to_stderr(&config.log)?;
+    weft_certs::tls::install_provider();
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be handled")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be handled")?;
+    let mut app = App::start(&config).await?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        error = app.failed() => return Err(error.into()),
+    }
+    tracing::info!("stopping");
+    app.stop().await;
+    Ok(())
+}
+
+fn log_to_stderr(config: &LogConfig) -> anyhow::Result<()> {
+    let log =
+        tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&config.filter)?).with_writer(std::io::stderr);
+    match config.format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,293 @@
+//! Configuration -> a running control plane: listeners, servers, and what flows between them.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use weft_certs::authority::{Authority, AuthorityError};
+
+use crate::api::guard::{Token, TokenError};
+use crate::api::{self, Guard};
+use crate::ca::own::{self, OwnIdentityError};
+use crate::ca::{CertificateService, JoinTokens};
+use crate::config::{ApiConfig, Config, RegistrySource};
+use crate::mesh::{Manifests, Mesh, MeshOptions, ObjectName};
+use crate::metrics::{self, Metrics};
+use crate::registry::files::OpenError;
+use crate::registry::{Fault, FilesRegistry};
+use crate::status::StatusService;
+use crate::traffic::store::StoreError;
+use crate::traffic::{Splits, Store, Traffic, rollout};
+use crate::xds::{Discovery, Publisher};
+
+mod serve;
+
+use serve::ServeError;
+
+/// How long open connections may take to end at shutdown.
+const DRAIN: Duration = Duration::from_secs(4);
+
+/// A running control plane.
+pub struct App {
+    addresses: Addresses,
+    publisher: Arc<Publisher>,
+    shutdown: CancellationToken,
+    ready: watch::Sender<bool>,
+    servers: JoinSet<Result<(), ServeError>>,
+    background: JoinSet<()>,
+    /// Watches the folder for as long as it lives.
+    _registry: FilesRegistry,
+}
+
+/// Where the control plane listens; with the real ports where the configuration has 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// Discovery and certificates.
+    pub xds: SocketAddr,
+    /// Metrics and health.
+    pub metrics: SocketAddr,
+    /// The traffic and status API.
+    pub api: SocketAddr,
+}
+
+/// Why the control plane does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The folder for the control plane's own state.
+    #[error("WEFT_STATE_DIR: {path} can't be written; does this user own it?", path = .path.display())]
+    State {
+        /// The folder or a file in it.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The CA's keys and certificates.
+    #[error("the certificate authority in WEFT_STATE_DIR can't be used")]
+    Authority(#[from] AuthorityError),
+    /// The control plane's own certificate.
+    #[error("the control plane can't certify itself")]
+    Identity(#[from] OwnIdentityError),
+    /// The splits.
+    #[error("the splits in WEFT_STATE_DIR can't be opened")]
+    Store(#[from] StoreError),
+    /// The manifests.
+    #[error("WEFT_REGISTRY can't be opened")]
+    Registry(#[from] OpenError),
+    /// The API's token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// An address.
+    #[error("{name}: can't listen on {address}; does another process listen there?")]
+    Listen {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The descriptors of our own services.
+    #[error("gRPC reflection can't be set up")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+impl App {
+    /// Starts everything; what is read and listened to is so when this returns. Call
+    /// [`install_provider`](weft_certs::tls::install_provider) before.
+    ///
+    /// # Errors
+    /// With the setting that is at fault.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::default());
+        let authority = Arc::new(authority(config)?);
+        let identity = own::certify(&authority, config.cert_lifetime)?;
+        let store = Arc::new(Store::open(&config.state_dir.join("weft.redb"))?);
+        let RegistrySource::Files(dir) = &config.registry;
+        let (registry, manifests) = FilesRegistry::open(dir.clone())?;
+        let guard = guard(&config.api)?;
+
+        let options = MeshOptions { trust_domain: config.trust_domain.clone(), default_mtls: config.default_mtls };
+        let mut joiner = Joiner { manifests, splits: store.subscribe(), options };
+        let publisher = Arc::new(Publisher::new(joiner.mesh(), Arc::clone(&metrics)));
+        let board = watch::Sender::default();
+        let shutdown = CancellationToken::new();
+        let traffic = Traffic::new(Arc::clone(&store), Arc::clone(&publisher), board.subscribe(), shutdown.clone());
+        let status = StatusService::new(Arc::clone(&publisher), registry.faults());
+
+        let xds_listener = listen("WEFT_XDS_ADDR", config.xds_address).await?;
+        let metrics_listener = listen("WEFT_METRICS_ADDR", config.metrics_address).await?;
+        let api_listener = listen("WEFT_API_ADDR", config.api.address).await?;
+        let addresses = Addresses {
+            xds: local(&xds_listener, config.xds_address),
+            metrics: local(&metrics_listener, config.metrics_address),
+            api: local(&api_listener, config.api.address),
+        };
+
+        let (health, health_server) = tonic_health::server::health_reporter();
+        health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+        let discovery = Discovery::service(Arc::clone(&publisher), shutdown.clone());
+        let certificates = CertificateService::new(
+            Arc::clone(&authority),
+            Arc::new(MeshTokens(Arc::clone(&publisher))),
+            config.cert_lifetime,
+            metrics.certificates_issued.clone(),
+        );
+        let (ready, is_ready) = watch::channel(false);
+        let api_router = api::router(traffic, status, health_server.clone(), guard.clone())?;
+        let mut servers = JoinSet::new();
+        let xds = serve::Xds { discovery, certificates: certificates.into_server(), health: health_server };
+        servers.spawn(xds.serve(xds_listener, identity.clone(), shutdown.clone()));
+        let tls = (!addresses.api.ip().is_loopback()).then(|| identity.clone());
+        servers.spawn(serve::api(api_listener, api_router, tls, shutdown.clone()));
+        let metrics_router = metrics::router(Arc::clone(&metrics), is_ready);
+        servers.spawn(serve::metrics(metrics_listener, metrics_router, shutdown.clone()));
+
+        let mut background = JoinSet::new();
+        background.spawn(joiner.run(Arc::clone(&publisher)));
+        background.spawn(rollout::track(store.subscribe(), Arc::clone(&publisher), board));
+        background.spawn(report_faults(registry.faults(), metrics));
+        background.spawn(own::keep_fresh(identity, authority, config.cert_lifetime));
+        if let Guard::Token(token) = guard {
+            background.spawn(token.keep_fresh());
+        }
+        ready.send_replace(true);
+        tracing::info!(?addresses, "the control plane is ready");
+        Ok(Self { addresses, publisher, shutdown, ready, servers, background, _registry: registry })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// The mesh, and the streams that follow it.
+    pub fn publisher(&self) -> &Arc<Publisher> {
+        &self.publisher
+    }
+
+    /// Waits until a server fails, which none does in normal life.
+    pub async fn failed(&mut self) -> ServeError {
+        match self.servers.join_next().await {
+            Some(Ok(Err(error))) => error,
+            Some(Ok(Ok(()))) | None => ServeError::Ended,
+            Some(Err(error)) => ServeError::Panicked(error),
+        }
+    }
+
+    /// Stops accepting, ends the streams, and waits for what is open, at most 4 seconds.
+    pub async fn stop(mut self) {
+        self.ready.send_replace(false);
+        self.shutdown.cancel();
+        let drained = async { while self.servers.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN, drained).await.is_err() {
+            tracing::warn!("connections were still open after {DRAIN:?}; they are closed now");
+        }
+        self.background.abort_all();
+    }
+}
+
+/// Joins what the registry read with what the API wrote, whenever one of the two changes.
+struct Joiner {
+    manifests: watch::Receiver<Arc<Manifests>>,
+    splits: watch::Receiver<Arc<Splits>>,
+    options: MeshOptions,
+}
+
+impl Joiner {
+    fn mesh(&mut self) -> Mesh {
+        let manifests = Arc::clone(&self.manifests.borrow_and_update());
+        let splits = Arc::clone(&self.splits.borrow_and_update());
+        let splits: BTreeMap<ObjectName, _> =
+            splits.iter().map(|(service, record)| (service.clone(), Arc::clone(&record.split))).collect();
+        Mesh::build(&manifests, &splits, &self.options)
+    }
+
+    async fn run(mut self, publisher: Arc<Publisher>) {
+        loop {
+            let changed = tokio::select! {
+                changed = self.manifests.changed() => changed,
+                changed = self.splits.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
+            let began = Instant::now();
+            let (mesh, publisher) = (self.mesh(), Arc::clone(&publisher));
+            if let Err(error) = tokio::task::spawn_blocking(move || publisher.publish(mesh)).await {
+                tracing::error!(%error, "a change could not be published; the next one brings it along");
+            }
+            // A storm of changes takes half a core at most; what comes meanwhile is published together.
+            tokio::time::sleep(began.elapsed()).await;
+        }
+    }
+}
+
+/// Whose join token is whose, as the mesh knows it.
+struct MeshTokens(Arc<Publisher>);
+
+impl JoinTokens for MeshTokens {
+    fn service_account(&self, token: &str) -> Option<ObjectName> {
+        self.0.mesh().service_account_of_token(token).cloned()
+    }
+}
+
+async fn report_faults(mut faults: watch::Receiver<Arc<Vec<Fault>>>, metrics: Arc<Metrics>) {
+    let mut known = Arc::<Vec<Fault>>::default();
+    loop {
+        let current = Arc::clone(&faults.borrow_and_update());
+        metrics.registry_faults.set(i64::try_from(current.len()).unwrap_or(i64::MAX));
+        for fault in current.iter().filter(|fault| !known.contains(fault)) {
+            tracing::warn!(%fault, severity = ?fault.severity, "a manifest has a fault");
+        }
+        known = current;
+        if faults.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn authority(config: &Config) -> Result<Authority, StartError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StartError::State { path, source }
+    };
+    std::fs::create_dir_all(&config.state_dir).map_err(failed(&config.state_dir))?;
+    let authority = Authority::load_or_create(&config.state_dir.join("ca"), &config.trust_domain)?;
+    let path = config.state_dir.join("trust-bundle.pem");
+    write_public(&config.state_dir, &path, authority.bundle().to_pem().as_bytes()).map_err(failed(&path))?;
+    Ok(authority)
+}
+
+/// Writes a file that everybody may read, so that readers find the old or the new one.
+fn write_public(dir: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let temporary = dir.join(".trust-bundle.pem.new");
+    let mut file = std::fs::File::create(&temporary)?;
+    file.write_all(content)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
+}
+
+fn guard(config: &ApiConfig) -> Result<Guard, StartError> {
+    Ok(match &config.token_file {
+        Some(path) => Guard::Token(Arc::new(Token::read(path.clone())?)),
+        None => Guard::Loopback,
+    })
+}
+
+async fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { name, address, source })
+}
+
+fn local(listener: &TcpListener, configured: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(configured)
+}

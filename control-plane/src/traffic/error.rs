@@ -1,0 +1,116 @@
+//! What a traffic call can fail with, as a gRPC status with details (AIP-193).
+
+use std::collections::HashMap;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
+
+use super::store::StoreError;
+use crate::mesh::ObjectName;
+
+/// The domain of `ErrorInfo`.
+const DOMAIN: &str = "weft.dev";
+
+/// Why a call on the traffic API fails.
+#[derive(Debug, thiserror::Error)]
+pub enum TrafficError {
+    /// `INVALID_ARGUMENT`: the request's own fault, each field with the reason.
+    #[error("{}", describe(.0))]
+    Invalid(Vec<FieldViolation>),
+    /// `NOT_FOUND`: the Service whose traffic is meant.
+    #[error("Service {0} does not exist; is the namespace right? Splits are set on the Service that clients dial")]
+    NoService(ObjectName),
+    /// `NOT_FOUND`: a backend.
+    #[error("backend {0} does not exist: there is neither a Service {name:?} nor {shorthand:?} in namespace {namespace:?}",
+        name = .0.name, namespace = .0.namespace, shorthand = .1)]
+    NoBackend(ObjectName, String),
+    /// `NOT_FOUND`: the Service has no split.
+    #[error("Service {0} has no split; its own endpoints answer")]
+    NoSplit(ObjectName),
+    /// `FAILED_PRECONDITION`: somebody else's HTTPRoutes split this Service already.
+    #[error("Service {service} is already routed by HTTPRoute {}; delete it, or set the weights there", .routes.join(", "))]
+    ManualRoutes {
+        /// The Service.
+        service: ObjectName,
+        /// The HTTPRoutes, `NAMESPACE/NAME`.
+        routes: Vec<String>,
+    },
+    /// `ABORTED`: somebody else wrote in between.
+    #[error("the split of {service} has version {current}, not {expected}; read it again and decide anew")]
+    Stale {
+        /// The Service.
+        service: ObjectName,
+        /// What the caller expected.
+        expected: u64,
+        /// What is stored; 0: nothing.
+        current: u64,
+    },
+    /// `INTERNAL`: the store failed.
+    #[error("the split of {service} could not be stored; see the control plane's log")]
+    Store {
+        /// The Service.
+        service: ObjectName,
+        /// What the store said.
+        source: StoreError,
+    },
+}
+
+impl TrafficError {
+    /// What the store said about `service`.
+    pub fn from_store(service: &ObjectName, error: StoreError) -> Self {
+        let service = service.clone();
+        match error {
+            StoreError::Stale { expected, current } => Self::Stale { service, expected, current },
+            StoreError::Missing => Self::NoSplit(service),
+            source @ (StoreError::Database(_) | StoreError::Damaged { .. } | StoreError::Interrupted(_)) => {
+                Self::Store { service, source }
+            }
+        }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Self::Invalid(_) => Code::InvalidArgument,
+            Self::NoService(_) | Self::NoBackend(..) | Self::NoSplit(_) => Code::NotFound,
+            Self::ManualRoutes { .. } => Code::FailedPrecondition,
+            Self::Stale { .. } => Code::Aborted,
+            Self::Store { .. } => Code::Internal,
+        }
+    }
+
+    fn details(&self) -> ErrorDetails {
+        match self {
+            Self::Invalid(violations) => ErrorDetails::with_bad_request(violations.clone()),
+            Self::NoService(name) | Self::NoBackend(name, _) => resource("Service", name, self),
+            Self::NoSplit(name) => resource("Split", name, self),
+            Self::ManualRoutes { routes, .. } => {
+                let violation = |route: &String| PreconditionViolation::new("HTTPROUTE", route, self.to_string());
+                ErrorDetails::with_precondition_failure(routes.iter().map(violation).collect::<Vec<_>>())
+            }
+            Self::Stale { expected, current, .. } => {
+                let metadata = [("expected_version", expected), ("current_version", current)];
+                let metadata: HashMap<_, _> = metadata.map(|(key, value)| (key.to_owned(), value.to_string())).into();
+                ErrorDetails::with_error_info("STALE_VERSION", DOMAIN, metadata)
+            }
+            Self::Store { .. } => ErrorDetails::new(),
+        }
+    }
+}
+
+fn resource(kind: &str, name: &ObjectName, error: &TrafficError) -> ErrorDetails {
+    ErrorDetails::with_resource_info(kind, name.to_string(), "", error.to_string())
+}
+
+fn describe(violations: &[FieldViolation]) -> String {
+    let texts: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
+    texts.join("; ")
+}
+
+impl From<TrafficError> for Status {
+    fn from(error: TrafficError) -> Self {
+        if let TrafficError::Store { service, source } = &error {
+            tracing::error!(%service, error = source as &(dyn std::error::Error + 'static), "a split could not be stored");
+        }
+        Self::with_error_details(error.code(), error.to_string(), error.details())
+    }
+}

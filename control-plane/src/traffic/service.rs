@@ -1,0 +1,158 @@
+//! The calls of the traffic API, whatever form they come in, and their gRPC form.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+use weft_api::traffic as api;
+use weft_api::traffic::traffic_server::TrafficServer;
+
+use super::rollout::{self, Board};
+use super::store::{Store, StoreError};
+use super::{Record, TrafficError, to_api, validate, watch as watcher};
+use crate::mesh::ObjectName;
+use crate::xds::Publisher;
+
+/// The largest request, in bytes.
+pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
+
+/// `weft.traffic.v1.Traffic`
+#[derive(Clone)]
+pub struct Traffic {
+    store: Arc<Store>,
+    publisher: Arc<Publisher>,
+    board: watch::Receiver<Arc<Board>>,
+    shutdown: CancellationToken,
+}
+
+impl Traffic {
+    /// The API over a store; `board` is what [`rollout::track`] keeps. Watches end when `shutdown` is cancelled.
+    pub fn new(
+        store: Arc<Store>,
+        publisher: Arc<Publisher>,
+        board: watch::Receiver<Arc<Board>>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { store, publisher, board, shutdown }
+    }
+
+    /// The gRPC form.
+    pub fn into_server(self) -> TrafficServer<Self> {
+        TrafficServer::new(self).max_decoding_message_size(MAX_REQUEST_BYTES)
+    }
+
+    /// Sets all the weights of a Service; durable when this returns.
+    ///
+    /// # Errors
+    /// As in `traffic.proto`.
+    pub async fn set(&self, request: api::SetWeightsRequest) -> Result<api::Split, TrafficError> {
+        let service = validate::service_name(&request.namespace, &request.service)?;
+        let backends = validate::backends(&self.publisher.mesh(), &service, &request.backends)?;
+        let expected = request.expected_version;
+        let set = move |store: &Store, service: &ObjectName| store.set(service, &backends, expected, SystemTime::now());
+        let record = self.write(&service, set).await?;
+        tracing::info!(%service, version = record.split.version, backends = ?record.split.backends, "a split was set");
+        Ok(self.describe(&record))
+    }
+
+    /// # Errors
+    /// As in `traffic.proto`.
+    pub fn get(&self, request: &api::GetSplitRequest) -> Result<api::Split, TrafficError> {
+        let service = validate::service_name(&request.namespace, &request.service)?;
+        let splits = self.store.splits();
+        splits.get(&service).map(|record| self.describe(record)).ok_or(TrafficError::NoSplit(service))
+    }
+
+    /// All splits of a namespace, or with an empty name of all.
+    ///
+    /// # Errors
+    /// When the name of the namespace can be none.
+    pub fn list(&self, namespace: &str) -> Result<Vec<api::Split>, TrafficError> {
+        validate::namespace_filter(namespace)?;
+        let splits = self.store.splits();
+        let of_namespace = splits.iter().filter(|(name, _)| namespace.is_empty() || *name.namespace == *namespace);
+        Ok(of_namespace.map(|(_, record)| self.describe(record)).collect())
+    }
+
+    /// Takes a split away; durable when this returns.
+    ///
+    /// # Errors
+    /// As in `traffic.proto`.
+    pub async fn delete(&self, request: api::DeleteSplitRequest) -> Result<(), TrafficError> {
+        let service = validate::service_name(&request.namespace, &request.service)?;
+        let expected = request.expected_version;
+        self.write(&service, move |store, service| store.delete(service, expected)).await?;
+        tracing::info!(%service, "a split was deleted");
+        Ok(())
+    }
+
+    /// All splits of a namespace (empty: of all), then each change.
+    ///
+    /// # Errors
+    /// When the name of the namespace can be none.
+    pub fn watch(
+        &self,
+        namespace: String,
+    ) -> Result<impl Stream<Item = api::SplitEvent> + Send + 'static + use<>, TrafficError> {
+        validate::namespace_filter(&namespace)?;
+        let ended = self.shutdown.clone().cancelled_owned();
+        Ok(watcher::events(self.board.clone(), namespace).take_until(ended))
+    }
+
+    /// Writes on a thread that may block.
+    async fn write<T: Send + 'static>(
+        &self,
+        service: &ObjectName,
+        write: impl FnOnce(&Store, &ObjectName) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, TrafficError> {
+        let (store, key) = (Arc::clone(&self.store), service.clone());
+        match tokio::task::spawn_blocking(move || write(&store, &key)).await {
+            Ok(written) => written.map_err(|error| TrafficError::from_store(service, error)),
+            Err(error) => Err(TrafficError::from_store(service, StoreError::Interrupted(error))),
+        }
+    }
+
+    fn describe(&self, record: &Record) -> api::Split {
+        to_api(record, rollout::of(&self.publisher, &record.split))
+    }
+}
+
+#[tonic::async_trait]
+impl api::traffic_server::Traffic for Traffic {
+    type WatchSplitsStream = BoxStream<'static, Result<api::SplitEvent, Status>>;
+
+    async fn set_weights(&self, request: Request<api::SetWeightsRequest>) -> Result<Response<api::Split>, Status> {
+        Ok(Response::new(self.set(request.into_inner()).await?))
+    }
+
+    async fn get_split(&self, request: Request<api::GetSplitRequest>) -> Result<Response<api::Split>, Status> {
+        Ok(Response::new(self.get(request.get_ref())?))
+    }
+
+    async fn list_splits(
+        &self,
+        request: Request<api::ListSplitsRequest>,
+    ) -> Result<Response<api::ListSplitsResponse>, Status> {
+        Ok(Response::new(api::ListSplitsResponse { splits: self.list(&request.get_ref().namespace)? }))
+    }
+
+    async fn delete_split(
+        &self,
+        request: Request<api::DeleteSplitRequest>,
+    ) -> Result<Response<api::DeleteSplitResponse>, Status> {
+        self.delete(request.into_inner()).await?;
+        Ok(Response::new(api::DeleteSplitResponse {}))
+    }
+
+    async fn watch_splits(
+        &self,
+        request: Request<api::WatchSplitsRequest>,
+    ) -> Result<Response<Self::WatchSplitsStream>, Status> {
+        let events = self.watch(request.into_inner().namespace)?;
+        Ok(Response::new(events.map(Ok).boxed()))
+    }
+}
