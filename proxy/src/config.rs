@@ -105,6 +105,17 @@ pub(crate) struct Inbound {
     pub(crate) mesh_port: u16,
     /// How long to wait for the first bytes where the protocol is not declared: `WEFT_DETECT_TIMEOUT`.
     pub(crate) detect_timeout: Duration,
+    /// Where the application listens: `WEFT_APPLICATION_ADDRESS`.
+    pub(crate) application: ApplicationAddress,
+}
+
+/// Where the application listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ApplicationAddress {
+    /// On the pod's own address, as without a sidecar.
+    Pod,
+    /// On loopback alone.
+    Loopback,
 }
 
 /// The ports for people and probes.
@@ -130,12 +141,10 @@ impl Config {
     /// Every missing or wrong variable at once, each with its value and what is allowed.
     pub(crate) fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut env = Env::new(&lookup);
-        let trust_domain = env.or(
-            "WEFT_TRUST_DOMAIN",
-            "cluster.local",
-            "a trust domain such as cluster.local",
-            |text| text.parse::<TrustDomain>().map_err(|error| error.to_string()),
-        );
+        let trust_domain =
+            env.or("WEFT_TRUST_DOMAIN", "cluster.local", "a trust domain such as cluster.local", |text| {
+                text.parse::<TrustDomain>().map_err(|error| error.to_string())
+            });
         let identity = trust_domain.as_ref().and_then(|domain| read_identity(&mut env, domain));
         let control_plane = trust_domain.as_ref().and_then(|domain| read_control_plane(&mut env, domain));
         let outbound = read_outbound(&mut env);
@@ -214,7 +223,12 @@ fn read_inbound(env: &mut Env<'_>) -> Option<Inbound> {
     let port = env.port("WEFT_INBOUND_PORT", ports::INBOUND);
     let mesh_port = env.port("WEFT_MESH_PORT", ports::MESH);
     let detect_timeout = read_wait(env, "WEFT_DETECT_TIMEOUT");
-    Some(Inbound { port: port?, mesh_port: mesh_port?, detect_timeout: detect_timeout? })
+    let application = env.or("WEFT_APPLICATION_ADDRESS", "pod", "pod or loopback", |text| match text {
+        "pod" => Ok(ApplicationAddress::Pod),
+        "loopback" => Ok(ApplicationAddress::Loopback),
+        _ => Err("is neither".to_owned()),
+    });
+    Some(Inbound { port: port?, mesh_port: mesh_port?, detect_timeout: detect_timeout?, application: application? })
 }
 
 fn read_admin(env: &mut Env<'_>) -> Option<Admin> {

@@ -14,12 +14,17 @@
 //! is away; a bad resource is refused by itself and its last good version stays.
 
 mod client;
+mod delta;
 mod directory;
+mod dns;
+mod graph;
+mod link;
+mod resources;
 mod state;
 mod values;
 
 pub(crate) use client::{Client, Settings};
-pub(crate) use directory::{Answer, Directory};
+pub(crate) use directory::{Answer, Counts, Directory};
 pub(crate) use state::{ResourceState, ResourceStatus};
 pub(crate) use values::{
     Cluster, Destination, Endpoint, Endpoints, Inbound, MeshEndpoint, Mtls, PortPolicy, Protocol, Traffic,

@@ -73,6 +73,13 @@ impl<T> Weighted<T> {
         &self.items[index].value
     }
 
+    /// The same weights over other items.
+    pub fn map<U>(&self, mut to: impl FnMut(&T) -> U) -> Weighted<U> {
+        let items = self.items.iter();
+        let items = items.map(|item| Item { value: to(&item.value), weight: item.weight, up_to: item.up_to });
+        Weighted { items: items.collect(), total: self.total }
+    }
+
     /// All items with their weights, in the order given, those of weight zero included.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&T, u32)> {
         self.items.iter().map(|item| (&item.value, item.weight))

@@ -161,9 +161,7 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 pub(super) fn addresses(text: &str) -> Result<Vec<IpAddr>, String> {
-    text.split(',')
-        .map(|part| part.trim().parse().map_err(|_| format!("{part:?} is not an IP address")))
-        .collect()
+    text.split(',').map(|part| part.trim().parse().map_err(|_| format!("{part:?} is not an IP address"))).collect()
 }
 
 /// An RFC 1123 label: a namespace's name.

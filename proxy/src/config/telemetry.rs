@@ -111,7 +111,9 @@ fn collector(text: &str) -> Result<http::Uri, String> {
     let uri: http::Uri = text.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
     match (uri.scheme_str(), uri.host()) {
         (Some("http"), Some(_)) => Ok(uri),
-        (Some("https"), _) => Err("the proxy exports without TLS; use a collector on the node or in the mesh".to_owned()),
+        (Some("https"), _) => {
+            Err("the proxy exports without TLS; use a collector on the node or in the mesh".to_owned())
+        }
         _ => Err("is not an http URL".to_owned()),
     }
 }

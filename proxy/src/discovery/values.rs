@@ -98,13 +98,14 @@ impl Cluster {
     }
 
     /// A cluster with a fresh id whose endpoints are swapped by another hand.
-    pub(super) fn sharing(
-        name: Arc<str>,
-        connect_timeout: Duration,
-        endpoints: Arc<ArcSwap<Endpoints>>,
-    ) -> Self {
+    pub(super) fn sharing(name: Arc<str>, connect_timeout: Duration, endpoints: Arc<ArcSwap<Endpoints>>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self { id: NEXT.fetch_add(1, Ordering::Relaxed), name, connect_timeout, endpoints }
+    }
+
+    /// A cluster that does not exist.
+    pub(super) fn missing(name: Arc<str>) -> Self {
+        Self::new(name, Duration::ZERO, Endpoints::default())
     }
 
     /// Its endpoints now. Swapped as a whole when they change; empty when the cluster does not exist.

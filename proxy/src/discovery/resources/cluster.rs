@@ -1,0 +1,96 @@
+//! Cluster -> how its endpoints are found.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_api::xds::Cluster;
+use weft_api::xds::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
+use weft_api::xds::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
+
+use super::fault::{Fault, Within as _, refuse};
+use super::{duration, require_ads, socket_address};
+
+/// Of a connection to an endpoint, unless told.
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::discovery) struct ClusterSpec {
+    pub(in crate::discovery) connect_timeout: Duration,
+    pub(in crate::discovery) discovery: Discovery,
+}
+
+/// How the endpoints are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::discovery) enum Discovery {
+    /// By a ClusterLoadAssignment of the same name.
+    Eds,
+    /// By resolving these names; never empty.
+    Dns(Vec<HostPort>),
+}
+
+/// A name outside the mesh, or an address, and a port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(in crate::discovery) struct HostPort {
+    pub(in crate::discovery) host: Arc<str>,
+    pub(in crate::discovery) port: u16,
+}
+
+/// Checks a cluster. Circuit breakers and outlier detection are the proxy's own, so those fields are not read.
+pub(super) fn parse(cluster: &Cluster) -> Result<ClusterSpec, Fault> {
+    refuse!(cluster; transport_socket, transport_socket_matches, transport_socket_matcher, health_checks,
+        lb_subset_config, upstream_bind_config, filters, load_balancing_policy, upstream_config);
+    let connect_timeout = match cluster.connect_timeout {
+        Some(timeout) => duration("connect_timeout", timeout)?,
+        None => DEFAULT_CONNECT_TIMEOUT,
+    };
+    if connect_timeout.is_zero() {
+        return Err(Fault::new("connect_timeout", "is 0; no connection could be established"));
+    }
+    let kind = match cluster.cluster_discovery_type {
+        Some(ClusterDiscoveryType::Type(kind)) => DiscoveryType::try_from(kind).ok(),
+        Some(ClusterDiscoveryType::ClusterType(_)) => None,
+        None => Some(DiscoveryType::Static),
+    };
+    let discovery = match kind {
+        Some(DiscoveryType::Eds) => eds(cluster)?,
+        Some(DiscoveryType::StrictDns) => Discovery::Dns(hosts(cluster).within("load_assignment")?),
+        Some(other) => {
+            return Err(Fault::new("type", format!("{} is not EDS or STRICT_DNS", other.as_str_name())));
+        }
+        None => return Err(Fault::new("cluster_type", "is not supported; use EDS or STRICT_DNS")),
+    };
+    Ok(ClusterSpec { connect_timeout, discovery })
+}
+
+fn eds(cluster: &Cluster) -> Result<Discovery, Fault> {
+    let eds = cluster.eds_cluster_config.as_ref();
+    require_ads("eds_cluster_config.eds_config", eds.and_then(|eds| eds.eds_config.as_ref()))?;
+    match eds {
+        Some(eds) if !eds.service_name.is_empty() && eds.service_name != cluster.name => {
+            Err(Fault::new("eds_cluster_config.service_name", "differs from the cluster's name"))
+        }
+        _ => Ok(Discovery::Eds),
+    }
+}
+
+fn hosts(cluster: &Cluster) -> Result<Vec<HostPort>, Fault> {
+    let localities = cluster.load_assignment.iter().flat_map(|assignment| &assignment.endpoints).enumerate();
+    let mut hosts = Vec::new();
+    for (at, locality) in localities {
+        for (index, endpoint) in locality.lb_endpoints.iter().enumerate() {
+            let parse = || {
+                let Some(HostIdentifier::Endpoint(endpoint)) = &endpoint.host_identifier else {
+                    return Err(Fault::new("endpoint", "is missing"));
+                };
+                let (host, port) = socket_address(endpoint.address.as_ref()).within("endpoint")?;
+                if host.is_empty() {
+                    return Err(Fault::new("endpoint.address.socket_address.address", "is empty"));
+                }
+                Ok(HostPort { host: host.into(), port })
+            };
+            hosts.push(parse().within_item("lb_endpoints", index).within_item("endpoints", at)?);
+        }
+    }
+    if hosts.is_empty() { Err(Fault::new("endpoints", "has no name to resolve")) } else { Ok(hosts) }
+}

@@ -1,0 +1,117 @@
+//! The listener `inbound` -> what applies to connections that come to this pod.
+
+use std::collections::HashMap;
+
+use weft_api::xds::pb::envoy::config::listener::v3::FilterChain;
+use weft_api::xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
+use weft_api::xds::{self, Listener};
+
+use super::fault::{Fault, Within as _, refuse};
+use super::listener::{self, Network};
+use crate::discovery::values::{Inbound, Mtls, PortPolicy, Protocol};
+
+/// The cluster that stands for the application itself.
+const APPLICATION: &str = "inbound";
+
+/// Checks the inbound listener.
+pub(super) fn parse(listener: &Listener) -> Result<Inbound, Fault> {
+    let detects = listener::check_listener(listener)?;
+    let mut ports: HashMap<u16, Chains> = HashMap::with_capacity(listener.filter_chains.len());
+    for (index, chain) in listener.filter_chains.iter().enumerate() {
+        add_chain(&mut ports, chain, detects).within_item("filter_chains", index)?;
+    }
+    let ports = ports.into_iter().map(|(port, chains)| Ok((port, chains.policy(port)?)));
+    let ports = ports.collect::<Result<_, Fault>>().within("filter_chains")?;
+    let others = match &listener.default_filter_chain {
+        Some(chain) => parse_default(chain).within("default_filter_chain")?,
+        None => PortPolicy { protocol: Protocol::Detect, mtls: Mtls::Strict },
+    };
+    Ok(Inbound::new(ports, others))
+}
+
+/// The chains of one port, by what they take.
+#[derive(Default)]
+struct Chains {
+    /// The connections that begin as HTTP.
+    begins_as_http: Option<Mtls>,
+    /// All, or all others.
+    rest: Option<(Protocol, Mtls)>,
+}
+
+impl Chains {
+    fn policy(self, port: u16) -> Result<PortPolicy, Fault> {
+        match (self.begins_as_http, self.rest) {
+            (None, Some((protocol, mtls))) => Ok(PortPolicy { protocol, mtls }),
+            (Some(http), Some((Protocol::Opaque, mtls))) if http == mtls => {
+                Ok(PortPolicy { protocol: Protocol::Detect, mtls })
+            }
+            (Some(_), Some((Protocol::Opaque, _))) => {
+                Err(Fault::here(format!("the two chains of port {port} disagree about mtls")))
+            }
+            (Some(_), _) => Err(Fault::here(format!("port {port} has no tcp_proxy chain for what is not HTTP"))),
+            (None, None) => Err(Fault::here(format!("port {port} has no chain"))),
+        }
+    }
+}
+
+fn add_chain(ports: &mut HashMap<u16, Chains>, chain: &FilterChain, detects: bool) -> Result<(), Fault> {
+    let chain_match = chain.filter_chain_match.as_ref();
+    let port = chain_match.and_then(|chain_match| chain_match.destination_port.as_ref());
+    let port = port.and_then(|port| u16::try_from(port.value).ok()).filter(|port| *port != 0);
+    let (Some(chain_match), Some(port)) = (chain_match, port) else {
+        return Err(Fault::new("filter_chain_match.destination_port", "is not a port from 1 to 65535"));
+    };
+    let for_http = listener::match_protocols(chain_match).within("filter_chain_match")?;
+    let (protocol, mtls) = (protocol(chain)?, mtls(chain)?);
+    let chains = ports.entry(port).or_default();
+    let taken = match (for_http, protocol) {
+        (true, _) if !detects => {
+            let reason = "needs the listener filter http_inspector";
+            return Err(Fault::new("filter_chain_match.application_protocols", reason));
+        }
+        (true, Protocol::Http) => chains.begins_as_http.replace(mtls).is_some(),
+        (true, _) => return Err(Fault::new("filters[0]", "is not an http_connection_manager, but asks for HTTP")),
+        (false, _) => chains.rest.replace((protocol, mtls)).is_some(),
+    };
+    if taken {
+        Err(Fault::new("filter_chain_match", format!("another chain takes port {port} already")))
+    } else {
+        Ok(())
+    }
+}
+
+/// The chain for undeclared ports: a `tcp_proxy`, since nobody knows what they speak, so that the first bytes decide.
+fn parse_default(chain: &FilterChain) -> Result<PortPolicy, Fault> {
+    if let Some(chain_match) = &chain.filter_chain_match {
+        refuse!(chain_match; destination_port, application_protocols);
+    }
+    let protocol = match protocol(chain)? {
+        Protocol::Http => Protocol::Http,
+        Protocol::Opaque | Protocol::Detect => Protocol::Detect,
+    };
+    Ok(PortPolicy { protocol, mtls: mtls(chain)? })
+}
+
+fn protocol(chain: &FilterChain) -> Result<Protocol, Fault> {
+    match listener::filter(chain)? {
+        Network::Http(manager) if manager.route_specifier.is_none() => Ok(Protocol::Http),
+        Network::Http(_) => {
+            Err(Fault::new("filters[0].typed_config.route_specifier", "is set; inbound requests are not routed"))
+        }
+        Network::Tcp(proxy) if proxy.cluster_specifier == Some(ClusterSpecifier::Cluster(APPLICATION.to_owned())) => {
+            Ok(Protocol::Opaque)
+        }
+        Network::Tcp(_) => Err(Fault::new("filters[0].typed_config.cluster", format!("is not {APPLICATION:?}"))),
+    }
+}
+
+fn mtls(chain: &FilterChain) -> Result<Mtls, Fault> {
+    match xds::metadata_text(chain.metadata.as_ref(), xds::METADATA_MTLS) {
+        None | Some("strict") => Ok(Mtls::Strict),
+        Some("permissive") => Ok(Mtls::Permissive),
+        Some(other) => {
+            let reason = format!("is {other:?}; expected strict or permissive");
+            Err(Fault::new("metadata.filter_metadata[weft.dev].mtls", reason))
+        }
+    }
+}
