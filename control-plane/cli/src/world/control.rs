@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tonic::transport::Channel;
 use weft_api::ports;
 use weft_api::traffic::traffic_client::TrafficClient;
-use weft_api::traffic::{Backend, SetWeightsRequest, Split, WatchSplitsRequest};
+use weft_api::traffic::{Backend, DeleteSplitRequest, GetSplitRequest, SetWeightsRequest, Split, WatchSplitsRequest};
 
 use super::http::get;
 use super::metrics::Metrics;
@@ -162,6 +162,27 @@ impl ControlPlane {
         };
         let call = async move { Ok(traffic_client().await?.set_weights(request).await?.into_inner()) };
         self.run(call).await.with_context(|| format!("set the weights of {service}"))
+    }
+
+    /// Takes the split of a Service in `default` away.
+    ///
+    /// # Errors
+    /// The traffic API's.
+    pub async fn delete_split(&self, service: &str) -> Result<()> {
+        let (namespace, name) = (super::DEFAULT_NAMESPACE.to_owned(), service.to_owned());
+        let request = DeleteSplitRequest { namespace, service: name, expected_version: None };
+        let call = async move { Ok(traffic_client().await?.delete_split(request).await?) };
+        self.run(call).await.map(drop).with_context(|| format!("delete the split of {service}"))
+    }
+
+    /// The split of a Service in `default`, as it was written.
+    ///
+    /// # Errors
+    /// The traffic API's.
+    pub async fn split(&self, service: &str) -> Result<Split> {
+        let request = GetSplitRequest { namespace: super::DEFAULT_NAMESPACE.to_owned(), service: service.to_owned() };
+        let call = async move { Ok(traffic_client().await?.get_split(request).await?.into_inner()) };
+        self.run(call).await.with_context(|| format!("get the split of {service}"))
     }
 
     /// Waits until every proxy that routes to the split's Service, and at least one, acknowledged its version.
