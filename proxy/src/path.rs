@@ -1,0 +1,29 @@
+//! The stages that a connection passes, in order.
+//!
+//! ```text
+//! accept ─► detect ─► http ─► route ─► upstream ─► mesh       HTTP: each request finds its way
+//!                └──► opaque ─────────► upstream ─► mesh       anything else: the connection does
+//! ```
+//!
+//! [`accept`] learns where a connection was going, [`tls`] who called on an inbound one, [`detect`] what it speaks.
+//! [`http`] serves HTTP/1 and HTTP/2 and asks [`route`] where each request goes; [`opaque`] does so for a connection.
+//! [`upstream`] holds what a worker keeps for each endpoint: its load, its pooled connections; [`mesh`] is the
+//! transport between sidecars; [`copy`] moves bytes when nothing is left to decide.
+
+pub(crate) mod accept;
+pub(crate) mod answer;
+pub(crate) mod application;
+pub(crate) mod body;
+pub(crate) mod copy;
+pub(crate) mod detect;
+pub(crate) mod exchange;
+pub(crate) mod http;
+pub(crate) mod mesh;
+pub(crate) mod opaque;
+pub(crate) mod prefixed;
+pub(crate) mod replay;
+pub(crate) mod route;
+pub(crate) mod socket;
+pub(crate) mod tls;
+pub(crate) mod upgrade;
+pub(crate) mod upstream;

@@ -1,0 +1,46 @@
+//! Inbound stage 5: one request, handed to the pod's own application.
+
+use std::rc::Rc;
+
+use http::{HeaderMap, Request, Response};
+use weft_rules::headers::{strip_hop_by_hop, strip_mesh_headers};
+
+use super::answer::{self, Reason};
+use super::body::Body;
+use super::exchange::Exchange;
+use super::{route, upgrade};
+use crate::inbound::{Caller, application_address};
+use crate::worker::Worker;
+
+/// Answers one request of a caller.
+pub(crate) async fn request(worker: &Rc<Worker>, caller: &Rc<Caller>, mut request: Request<Body>) -> Response<Body> {
+    let Some(admitted) = worker.admit() else {
+        return answer::answer(Reason::Overload, "too many requests in flight", request.headers());
+    };
+    let client_upgrade = upgrade::requested(&mut request);
+    let (mut parts, body) = request.into_parts();
+    if let Err(detail) = route::check(&parts) {
+        return answer::answer(Reason::BadRequest, detail, &parts.headers);
+    }
+    let mut exchange = Exchange::inbound(worker, caller, &parts, admitted);
+    strip_mesh_headers(&mut parts.headers);
+    parts.headers = strip_hop_by_hop(std::mem::take(&mut parts.headers));
+    let endpoint = worker.upstreams.application(application_address(worker, caller.destination));
+    let mut request = Request::from_parts(parts.clone(), body);
+    exchange.attempt(&endpoint, request.headers_mut());
+    match endpoint.send(request).await {
+        Ok(response) => route::finish(&parts, response, client_upgrade, exchange),
+        Err(error) => {
+            let reason = if error.is_unhandled() { Reason::ConnectFailed } else { Reason::UpstreamReset };
+            tracing::info!(destination = %caller.destination, %error, "the application did not answer");
+            exchange.attempt_failed(&error);
+            let answer = answer::answer(reason, &error.to_string(), &parts.headers);
+            exchange.answered_by_us(&parts, answer, reason)
+        }
+    }
+}
+
+/// The answer to who asks for an address that is not this pod's application.
+pub(crate) fn not_mine(headers: &HeaderMap) -> Response<Body> {
+    answer::answer(Reason::NotMine, "this sidecar takes traffic for its own pod's application alone", headers)
+}

@@ -1,0 +1,49 @@
+//! The transport between sidecars: HTTP/2 over mutual TLS 1.3, a few long-lived connections for each worker and peer.
+//!
+//! ```text
+//! HTTP/1 connection ──► CONNECT ip:port, weft-protocol: http/1.1 ──► HTTP/1 served in the stream, as it went in
+//! opaque connection ──► CONNECT ip:port                          ──► the application (HBONE, as ztunnel speaks it)
+//! HTTP/2 request    ──► a stream of its own, weft-destination: ip:port
+//! ```
+//!
+//! **A clean end means 'not handled'.** A sidecar that ends an HTTP/1 tunnel with END_STREAM has begun none of the
+//! requests that it left unanswered; whatever else happens to a tunnel is a reset. So a drain loses no request: the
+//! caller may repeat even a POST. GOAWAY and REFUSED_STREAM say the same of a request that is a stream of its own.
+
+mod body;
+mod client;
+mod ping;
+mod server;
+#[cfg(test)]
+mod tests;
+mod tunnel;
+
+pub(crate) use body::MeshBody;
+use body::send_body;
+pub(crate) use client::{MeshError, MeshPeer, h2_cause, is_unhandled};
+pub(crate) use server::{MeshListener, TunnelRequest, serve_connection};
+pub(crate) use tunnel::{Ending, Tunnel};
+
+use http::HeaderName;
+
+/// The address that a request is for, on a stream of its own. Only between sidecars; stripped from applications.
+pub(crate) const DESTINATION: HeaderName = HeaderName::from_static("weft-destination");
+/// What a CONNECT stream carries: `http/1.1`, else opaque bytes. Only between sidecars.
+pub(crate) const PROTOCOL: HeaderName = HeaderName::from_static("weft-protocol");
+/// The value of [`PROTOCOL`] for an HTTP/1 connection.
+pub(crate) const PROTOCOL_HTTP1: &str = "http/1.1";
+
+/// What one stream's receiver may have outstanding, in bytes: the only window that ever binds.
+const STREAM_WINDOW: u32 = 512 * 1024;
+/// Never binds, so that one unread stream cannot block another.
+const CONNECTION_WINDOW: u32 = 1 << 30;
+/// Streams on one connection. Idle application connections are cheap; this bounds what a peer can make us hold.
+const MAX_STREAMS: u32 = 4096;
+/// Clients that leave at once must not look like an attack to their own sidecar's peer.
+const MAX_PENDING_RESETS: usize = MAX_STREAMS as usize;
+/// The most decoded header bytes of one message.
+const MAX_HEADER_LIST: u32 = 64 * 1024;
+/// The largest DATA frame taken in.
+const MAX_FRAME: u32 = 32 * 1024;
+/// The most that is buffered of what one stream sends, in bytes.
+const SEND_BUFFER: usize = 256 * 1024;

@@ -1,0 +1,228 @@
+//! The calling side: one connection to a peer pod, dialled when it is needed and shared by all that flows there.
+
+use std::cell::RefCell;
+use std::error::Error as StdError;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use rustls::ClientConfig;
+use tokio::task::spawn_local;
+use tokio_rustls::TlsConnector;
+use weft_certs::identity::WorkloadIdentity;
+use weft_certs::spiffe::SpiffeId;
+
+use super::{MeshBody, PROTOCOL, PROTOCOL_HTTP1, Tunnel, ping, send_body};
+use crate::path::body::Body;
+use crate::path::socket;
+
+/// Streams that may be opened before the peer's settings are known.
+const INITIAL_STREAMS: usize = 256;
+
+/// A peer pod's mesh listener and the connection to it. Belongs to one worker.
+pub(crate) struct MeshPeer {
+    address: SocketAddr,
+    expected: SpiffeId,
+    tls: Arc<ClientConfig>,
+    mark: Option<u32>,
+    sender: RefCell<Option<SendRequest<Bytes>>>,
+    /// Held while dialling, so that all who wait share one dial.
+    dialling: tokio::sync::Mutex<()>,
+}
+
+/// Why something did not get through to a peer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MeshError {
+    #[error(
+        "cannot connect to the sidecar at {address}: {source}; is the pod up, does a NetworkPolicy block the port?"
+    )]
+    Connect { address: SocketAddr, source: io::Error },
+    #[error("mutual TLS with {address} failed, expected {expected}: {source}")]
+    Tls { address: SocketAddr, expected: SpiffeId, source: io::Error },
+    #[error("the sidecar at {address} broke off: {source}")]
+    Stream { address: SocketAddr, source: h2::Error },
+    #[error("the sidecar at {address} refused: {status} {reason}")]
+    Refused { address: SocketAddr, status: StatusCode, reason: String },
+}
+
+impl MeshError {
+    /// Whether it is certain that the application saw nothing of it.
+    pub(crate) fn is_unhandled(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Tls { .. } | Self::Refused { .. } => true,
+            Self::Stream { source, .. } => is_unhandled(source),
+        }
+    }
+}
+
+/// RFC 9113 8.7: REFUSED_STREAM, and GOAWAY with a lower stream id, say that nothing was processed.
+pub(crate) fn is_unhandled(error: &h2::Error) -> bool {
+    error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+}
+
+impl MeshPeer {
+    pub(crate) fn new(
+        address: SocketAddr,
+        expected: SpiffeId,
+        identity: &WorkloadIdentity,
+        mark: Option<u32>,
+    ) -> Rc<Self> {
+        let (sender, dialling) = (RefCell::new(None), tokio::sync::Mutex::new(()));
+        let tls = weft_certs::tls::mesh_client(identity, &expected);
+        Rc::new(Self { address, expected, tls, mark, sender, dialling })
+    }
+
+    /// Opens a byte stream to an address of the peer's pod.
+    ///
+    /// # Errors
+    /// [`MeshError::Refused`] where the peer's application does not take the connection.
+    pub(crate) async fn tunnel(
+        &self,
+        destination: SocketAddr,
+        http1: bool,
+        timeout: Duration,
+    ) -> Result<Tunnel, MeshError> {
+        let mut request = Request::new(());
+        *request.method_mut() = Method::CONNECT;
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = authority(destination);
+        if http1 {
+            request.headers_mut().insert(PROTOCOL, HeaderValue::from_static(PROTOCOL_HTTP1));
+        }
+        let mut sender = self.sender(timeout).await?;
+        let (response, send) = sender.send_request(request, false).map_err(|error| self.stream_error(error))?;
+        let response = match tokio::time::timeout(timeout, response).await {
+            Ok(response) => response.map_err(|error| self.stream_error(error))?,
+            Err(_) => {
+                let source = io::Error::new(io::ErrorKind::TimedOut, "the stream was not accepted in time");
+                return Err(MeshError::Connect { address: self.address, source });
+            }
+        };
+        if !response.status().is_success() {
+            return Err(self.refused(&response));
+        }
+        Ok(Tunnel::new(send, response.into_body()))
+    }
+
+    /// Sends a request on a stream of its own.
+    ///
+    /// # Errors
+    /// With whether the peer may have handled it, see [`MeshError::is_unhandled`].
+    pub(crate) async fn request(&self, request: Request<Body>, timeout: Duration) -> Result<Response<Body>, MeshError> {
+        let mut sender = self.sender(timeout).await?;
+        let (parts, body) = request.into_parts();
+        let ends = http_body::Body::is_end_stream(&body);
+        let (response, send) =
+            sender.send_request(Request::from_parts(parts, ()), ends).map_err(|error| self.stream_error(error))?;
+        if !ends {
+            spawn_local(send_body(body, send));
+        }
+        let response = response.await.map_err(|error| self.stream_error(error))?;
+        let (parts, stream) = response.into_parts();
+        let body = MeshBody::new(stream, &parts.headers);
+        Ok(Response::from_parts(parts, body.into()))
+    }
+
+    /// The connection, dialled anew where there is none or it takes no more streams.
+    async fn sender(&self, timeout: Duration) -> Result<SendRequest<Bytes>, MeshError> {
+        if let Some(sender) = self.held().await {
+            return Ok(sender);
+        }
+        let _dialling = self.dialling.lock().await;
+        if let Some(sender) = self.held().await {
+            return Ok(sender);
+        }
+        let timed_out = |_| MeshError::Connect {
+            address: self.address,
+            source: io::Error::new(io::ErrorKind::TimedOut, "no mesh connection in time"),
+        };
+        // Boxed: dialling is rare and its future is large.
+        let sender = tokio::time::timeout(timeout, Box::pin(self.dial(timeout))).await.map_err(timed_out)??;
+        *self.sender.borrow_mut() = Some(sender.clone());
+        Ok(sender)
+    }
+
+    async fn held(&self) -> Option<SendRequest<Bytes>> {
+        let sender = self.sender.borrow().clone()?;
+        match sender.ready().await {
+            Ok(sender) => Some(sender),
+            Err(_) => {
+                *self.sender.borrow_mut() = None;
+                None
+            }
+        }
+    }
+
+    async fn dial(&self, timeout: Duration) -> Result<SendRequest<Bytes>, MeshError> {
+        let address = self.address;
+        let stream = socket::connect(address, self.mark, timeout)
+            .await
+            .map_err(|source| MeshError::Connect { address, source })?;
+        let tls_error = |source| MeshError::Tls { address, expected: self.expected.clone(), source };
+        let name = weft_certs::tls::server_name(&self.expected);
+        let stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await.map_err(tls_error)?;
+        let (sender, mut connection) =
+            builder().handshake(stream).await.map_err(|source| MeshError::Stream { address, source })?;
+        tracing::debug!(peer = %self.expected, %address, "mesh connection open");
+        spawn_local(async move {
+            let silent = ping::until_silent(connection.ping_pong());
+            tokio::select! {
+                ended = connection => match ended {
+                    Ok(()) => tracing::debug!(%address, "mesh connection closed"),
+                    Err(error) => tracing::debug!(%address, %error, "mesh connection broke"),
+                },
+                () = silent => tracing::warn!(%address, "the sidecar no longer answers pings; its connection is given up"),
+            }
+        });
+        Ok(sender)
+    }
+
+    fn stream_error(&self, source: h2::Error) -> MeshError {
+        MeshError::Stream { address: self.address, source }
+    }
+
+    fn refused<B>(&self, response: &Response<B>) -> MeshError {
+        let reason = response.headers().get(crate::path::answer::REASON).and_then(|reason| reason.to_str().ok());
+        let reason = reason.unwrap_or("without a reason").to_owned();
+        MeshError::Refused { address: self.address, status: response.status(), reason }
+    }
+}
+
+/// The settings that the calling side offers.
+pub(super) fn builder() -> h2::client::Builder {
+    let mut builder = h2::client::Builder::new();
+    builder
+        .initial_window_size(super::STREAM_WINDOW)
+        .initial_connection_window_size(super::CONNECTION_WINDOW)
+        .initial_max_send_streams(INITIAL_STREAMS)
+        .max_concurrent_streams(0)
+        .max_frame_size(super::MAX_FRAME)
+        .max_header_list_size(super::MAX_HEADER_LIST)
+        .max_send_buffer_size(super::SEND_BUFFER)
+        .max_pending_accept_reset_streams(super::MAX_PENDING_RESETS)
+        .max_concurrent_reset_streams(super::MAX_PENDING_RESETS)
+        .enable_push(false);
+    builder
+}
+
+fn authority(destination: SocketAddr) -> Uri {
+    // An address is always an authority.
+    Uri::try_from(destination.to_string()).unwrap_or_default()
+}
+
+/// The h2 error behind an error of another layer, if there is one.
+pub(crate) fn h2_cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a h2::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}

@@ -1,0 +1,177 @@
+//! Connections of bytes: one endpoint is picked for the whole connection, by weight, then by load.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+
+use super::detect::{self, Detected};
+use super::http::Version;
+use super::mesh::Tunnel;
+use super::upstream::{Connection, SendError};
+use super::{copy, socket};
+use crate::discovery::Destination;
+use crate::telemetry::metrics::{Direction, WireProtocol};
+use crate::worker::Worker;
+
+/// Endpoints that are tried before the client is reset: nothing was sent to any of them.
+const MAX_TRIES: usize = 3;
+
+/// Carries a connection of the application to an endpoint; `read` goes first.
+///
+/// # Errors
+/// What broke, after the client was reset.
+pub(crate) async fn outbound(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    read: Bytes,
+    destination: &Destination,
+) -> io::Result<()> {
+    let _open = worker.telemetry.connection(Direction::Outbound, WireProtocol::Opaque);
+    match connect(worker, destination).await {
+        Ok(upstream) => carry(stream, read, upstream).await,
+        Err(error) => {
+            socket::reset_on_close(&stream);
+            Err(error)
+        }
+    }
+}
+
+/// Who spoke first on a connection whose client was silent at first.
+pub(crate) enum Spoke {
+    /// The server, or both closed; the connection is over.
+    Done,
+    /// The client after all, and it speaks HTTP; what was read comes with it.
+    Client(TcpStream, BytesMut, Version),
+}
+
+/// The client is silent: opens the upstream as opaque and listens to both. If the server speaks first, the connection
+/// is opaque; if the client then starts HTTP, it is HTTP, and the upstream is let go unused.
+///
+/// # Errors
+/// What broke, after the client was reset.
+pub(crate) async fn server_first(
+    worker: &Rc<Worker>,
+    mut stream: TcpStream,
+    destination: &Destination,
+) -> io::Result<Spoke> {
+    let upstream = match connect(worker, destination).await {
+        Ok(upstream) => upstream,
+        Err(error) => {
+            socket::reset_on_close(&stream);
+            return Err(error);
+        }
+    };
+    let (mut upstream, mut read) = (Ahead::new(upstream), BytesMut::new());
+    let client_spoke = tokio::select! {
+        read = stream.read_buf(&mut read) => read? > 0,
+        spoke = upstream.readable() => { spoke?; false }
+    };
+    if client_spoke {
+        match detect::conclude(&mut stream, &mut read, worker.config.outbound.detect_timeout).await? {
+            Detected::Http1 => return Ok(Spoke::Client(stream, read, Version::Http1)),
+            Detected::Http2 => return Ok(Spoke::Client(stream, read, Version::Http2)),
+            Detected::TimedOut => worker.telemetry.metrics.detect_timed_out(),
+            Detected::Tls | Detected::Opaque | Detected::Silent | Detected::Closed => {}
+        }
+    }
+    let _open = worker.telemetry.connection(Direction::Outbound, WireProtocol::Opaque);
+    upstream.carry(stream, read.freeze()).await?;
+    Ok(Spoke::Done)
+}
+
+/// Carries a connection to the address that was dialled, as it is.
+///
+/// # Errors
+/// What broke, after the client was reset.
+pub(crate) async fn passthrough(worker: &Rc<Worker>, stream: TcpStream, address: SocketAddr) -> io::Result<()> {
+    let _open = worker.telemetry.connection(Direction::Outbound, WireProtocol::Opaque);
+    match worker.upstreams.passthrough(address).await {
+        Ok(upstream) => copy::sockets(stream, Bytes::new(), upstream).await,
+        Err(error) => {
+            socket::reset_on_close(&stream);
+            Err(io::Error::other(error))
+        }
+    }
+}
+
+async fn connect(worker: &Rc<Worker>, destination: &Destination) -> io::Result<Connection> {
+    let cluster = {
+        let traffic = destination.traffic();
+        let Some(clusters) = &traffic.opaque else {
+            return Err(io::Error::other(format!("{} takes HTTP alone", traffic.service)));
+        };
+        worker.upstreams.cluster(clusters.pick(rand::random()))
+    };
+    let mut tried = Vec::new();
+    let mut last: Option<SendError> = None;
+    while tried.len() < MAX_TRIES {
+        let Some(endpoint) = cluster.pick(&worker.upstreams, &tried, Instant::now()) else { break };
+        if tried.contains(&endpoint.endpoint.address) {
+            break;
+        }
+        match endpoint.connect().await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => {
+                tracing::info!(cluster = %cluster.name(), %error, "an endpoint does not take a connection");
+                tried.push(endpoint.endpoint.address);
+                last = Some(error);
+            }
+        }
+    }
+    Err(match last {
+        Some(error) => io::Error::other(error),
+        None => io::Error::other(format!("{} has no endpoint", cluster.name())),
+    })
+}
+
+async fn carry(stream: TcpStream, read: Bytes, upstream: Connection) -> io::Result<()> {
+    match upstream {
+        Connection::Socket(upstream) => copy::sockets(stream, read, upstream).await,
+        Connection::Tunnel(upstream) => copy::socket_and_tunnel(stream, read, upstream).await,
+    }
+}
+
+/// An upstream connection of which the first bytes may have been read already.
+struct Ahead {
+    upstream: Connection,
+    read: Bytes,
+}
+
+impl Ahead {
+    fn new(upstream: Connection) -> Self {
+        Self { upstream, read: Bytes::new() }
+    }
+
+    /// Waits until the upstream has spoken or ended.
+    async fn readable(&mut self) -> io::Result<()> {
+        match &mut self.upstream {
+            Connection::Socket(socket) => socket.readable().await,
+            Connection::Tunnel(tunnel) => {
+                let chunk = std::future::poll_fn(|cx| tunnel.poll_chunk(cx)).await?;
+                self.read = chunk.unwrap_or_default();
+                Ok(())
+            }
+        }
+    }
+
+    async fn carry(self, mut stream: TcpStream, client_read: Bytes) -> io::Result<()> {
+        use tokio::io::AsyncWriteExt as _;
+        let Self { mut upstream, read } = self;
+        if !read.is_empty() {
+            stream.write_all(&read).await?;
+            release(&mut upstream, read.len());
+        }
+        carry(stream, client_read, upstream).await
+    }
+}
+
+fn release(upstream: &mut Connection, bytes: usize) {
+    if let Connection::Tunnel(tunnel) = upstream {
+        Tunnel::release(tunnel, bytes);
+    }
+}

@@ -1,0 +1,131 @@
+//! A request body that can be sent again, as long as little of it has gone out.
+//!
+//! The first try is never delayed: frames are remembered as they pass. Past [`LIMIT`] bytes they are let go, and the
+//! request can no longer be repeated.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::body::BodyError;
+
+/// The most that is remembered of a request's body, in bytes.
+const LIMIT: usize = 64 * 1024;
+
+/// The original body, shared by the tries of one request.
+pub(crate) struct Replayable(Rc<RefCell<Original>>);
+
+/// One try's view of the body.
+pub(crate) struct Replay {
+    original: Rc<RefCell<Original>>,
+    try_number: u32,
+    next: usize,
+    trailers_sent: bool,
+}
+
+struct Original {
+    incoming: Incoming,
+    frames: Vec<Bytes>,
+    trailers: Option<HeaderMap>,
+    remembered: usize,
+    overflowed: bool,
+    ended: bool,
+    current_try: u32,
+}
+
+impl Replayable {
+    pub(crate) fn new(incoming: Incoming) -> Self {
+        let ended = incoming.is_end_stream();
+        Self(Rc::new(RefCell::new(Original {
+            incoming,
+            frames: Vec::new(),
+            trailers: None,
+            remembered: 0,
+            overflowed: false,
+            ended,
+            current_try: 0,
+        })))
+    }
+
+    /// The body for the next try, which ends all tries before; none where too much of it is gone.
+    pub(crate) fn next_try(&self) -> Option<Replay> {
+        let mut original = self.0.borrow_mut();
+        if original.overflowed {
+            return None;
+        }
+        original.current_try += 1;
+        Some(Replay { original: Rc::clone(&self.0), try_number: original.current_try, next: 0, trailers_sent: false })
+    }
+}
+
+impl Original {
+    fn remember(&mut self, frame: &Frame<Bytes>) {
+        if let Some(data) = frame.data_ref() {
+            self.remembered += data.len();
+            if self.remembered > LIMIT {
+                self.overflowed = true;
+                self.frames = Vec::new();
+            } else {
+                self.frames.push(data.clone());
+            }
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.trailers = Some(trailers.clone());
+        }
+    }
+}
+
+impl Body for Replay {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let mut original = this.original.borrow_mut();
+        if this.try_number != original.current_try {
+            return Poll::Ready(Some(Err(BodyError::Superseded)));
+        }
+        if let Some(frame) = original.frames.get(this.next) {
+            this.next += 1;
+            return Poll::Ready(Some(Ok(Frame::data(frame.clone()))));
+        }
+        if original.ended {
+            let trailers = original.trailers.clone().filter(|_| !this.trailers_sent);
+            this.trailers_sent = true;
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+        }
+        let Some(frame) = ready!(Pin::new(&mut original.incoming).poll_frame(cx)).transpose()? else {
+            original.ended = true;
+            return Poll::Ready(None);
+        };
+        original.remember(&frame);
+        original.ended = frame.is_trailers() || original.incoming.is_end_stream();
+        if frame.is_trailers() {
+            this.trailers_sent = true;
+        } else if !original.overflowed {
+            this.next += 1;
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let original = self.original.borrow();
+        let unread_trailers = original.trailers.is_some() && !self.trailers_sent;
+        original.ended && !unread_trailers && self.next >= original.frames.len()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let original = self.original.borrow();
+        let ahead: usize = original.frames.iter().skip(self.next).map(Bytes::len).sum();
+        let rest = original.incoming.size_hint();
+        match rest.exact() {
+            Some(exact) => SizeHint::with_exact(exact + ahead as u64),
+            None => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! A worker: one thread with its own listeners, its own upstream connections and its own share of the metrics.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+use weft_certs::identity::WorkloadIdentity;
+
+use crate::config::Config;
+use crate::discovery::Directory;
+use crate::drain::Drain;
+use crate::path::socket;
+use crate::path::upstream::{MAINTENANCE, Upstreams};
+use crate::telemetry::Telemetry;
+use crate::{inbound, outbound};
+
+/// Connections that one worker serves at once, in each direction; further ones wait to be accepted.
+const MAX_CONNECTIONS: usize = 16_384;
+/// Requests that one worker has in flight at most; further ones are answered with 503.
+const MAX_IN_FLIGHT: u32 = 16_384;
+/// How long to wait after the kernel refused to accept, for lack of file descriptors mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What all connections of one worker work with.
+pub(crate) struct Worker {
+    pub(crate) config: Arc<Config>,
+    pub(crate) directory: Directory,
+    pub(crate) tls: Tls,
+    pub(crate) upstreams: Upstreams,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) drain: Drain,
+    in_flight: Cell<u32>,
+}
+
+/// What inbound connections prove themselves with. Made once; each handshake takes the identity of its moment.
+pub(crate) struct Tls {
+    /// For the mesh's own door.
+    pub(crate) mesh: Arc<ServerConfig>,
+    /// For mesh clients that dial the pod itself.
+    pub(crate) direct: Arc<ServerConfig>,
+    /// The server name by which they ask for it.
+    pub(crate) server_name: String,
+}
+
+/// One worker's listening sockets, bound before any thread starts so that a port in use is an error at the start.
+pub(crate) struct Listeners {
+    pub(crate) outbound: std::net::TcpListener,
+    pub(crate) inbound: std::net::TcpListener,
+    pub(crate) mesh: std::net::TcpListener,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        directory: Directory,
+        identity: WorkloadIdentity,
+        telemetry: Telemetry,
+        drain: Drain,
+    ) -> Self {
+        let upstreams = Upstreams::new(identity.clone(), config.socket_mark, telemetry.metrics.clone());
+        let tls = Tls {
+            mesh: weft_certs::tls::mesh_server(&identity),
+            direct: weft_certs::tls::direct_server(&identity),
+            server_name: identity.id().server_name(),
+        };
+        Self { config, directory, tls, upstreams, telemetry, drain, in_flight: Cell::new(0) }
+    }
+
+    /// Serves until the drain, then until the last connection has ended or the grace period has.
+    ///
+    /// # Errors
+    /// Where the listeners cannot be taken into the runtime.
+    pub(crate) async fn run(self: Rc<Self>, listeners: Listeners) -> std::io::Result<()> {
+        let connections = TaskTracker::new();
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mesh = socket::adopt(listeners.mesh)?;
+        let outbound = accept_all(socket::adopt(listeners.outbound)?, &permits, &connections, |stream| {
+            outbound::serve(Rc::clone(&self), stream)
+        });
+        let inbound = accept_all(socket::adopt(listeners.inbound)?, &permits, &connections, |stream| {
+            inbound::serve_redirected(Rc::clone(&self), stream)
+        });
+        // Peers that are refused here go elsewhere, so the mesh's door closes as soon as the drain begins.
+        let mesh = async {
+            let accept =
+                accept_all(mesh, &permits, &connections, |stream| inbound::serve_mesh(Rc::clone(&self), stream));
+            tokio::select! {
+                never = accept => never,
+                () = self.drain.started() => {}
+            }
+            std::future::pending().await
+        };
+        let drained = async {
+            self.drain.started().await;
+            connections.close();
+            let ended = tokio::time::timeout(self.config.drain.grace, connections.wait()).await;
+            if ended.is_err() {
+                tracing::warn!(open = connections.len(), "the grace period is over; what is still open is cut off");
+            }
+        };
+        tokio::select! {
+            never = outbound => never,
+            never = inbound => never,
+            never = mesh => never,
+            () = self.maintain() => {}
+            () = drained => {}
+        }
+        Ok(())
+    }
+
+    /// Counts a request in, unless there are too many already.
+    pub(crate) fn admit(self: &Rc<Self>) -> Option<Admitted> {
+        let in_flight = self.in_flight.get();
+        if in_flight >= MAX_IN_FLIGHT {
+            return None;
+        }
+        self.in_flight.set(in_flight + 1);
+        Some(Admitted(Rc::clone(self)))
+    }
+
+    async fn maintain(&self) {
+        let mut tick = tokio::time::interval(MAINTENANCE);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.upstreams.maintain(Instant::now());
+        }
+    }
+}
+
+/// A request in flight.
+pub(crate) struct Admitted(Rc<Worker>);
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
+    }
+}
+
+async fn accept_all<F: Future<Output = ()> + 'static>(
+    listener: TcpListener,
+    permits: &Arc<Semaphore>,
+    connections: &TaskTracker,
+    serve: impl Fn(TcpStream) -> F,
+) {
+    loop {
+        let Ok(permit) = Arc::clone(permits).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                if let Err(error) = socket::tune(&stream) {
+                    tracing::debug!(%error, "a connection was gone before it was looked at");
+                    continue;
+                }
+                let served = serve(stream);
+                connections.spawn_local(async move {
+                    served.await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept; is the limit of open files too low?");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
