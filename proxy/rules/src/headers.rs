@@ -84,6 +84,14 @@ pub fn strip_mesh_headers(headers: &mut HeaderMap) {
     }
 }
 
+/// Removes one header, all its values, and keeps the order of the others.
+pub fn remove(headers: &mut HeaderMap, name: &HeaderName) {
+    if headers.contains_key(name) {
+        let all = std::mem::take(headers);
+        *headers = rebuild(all, |other, value| (other != name).then_some(value));
+    }
+}
+
 fn is_mesh_header(name: &HeaderName) -> bool {
     CLAIMS.contains(name) || OWN_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
 }

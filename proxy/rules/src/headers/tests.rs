@@ -131,6 +131,13 @@ fn applications_cannot_speak_for_the_mesh() {
     assert_eq!(lines(&headers), kept);
 }
 
+#[test]
+fn removing_one_header_keeps_the_order_of_the_others() {
+    let mut headers = map(&[("a", "1"), ("b", "2"), ("c", "3"), ("b", "4"), ("d", "5")]);
+    remove(&mut headers, &HeaderName::from_static("b"));
+    assert_eq!(lines(&headers), [("a", "1"), ("c", "3"), ("d", "5")]);
+}
+
 /// Names of every kind: ordinary ones, hop-by-hop ones, ones that `Connection` may name.
 fn header_lines() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
     let names = prop::sample::select(vec![
