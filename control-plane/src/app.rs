@@ -158,7 +158,8 @@ impl App {
             background.spawn(token.keep_fresh());
         }
         ready.send_replace(true);
-        tracing::info!(?addresses, "the control plane is ready");
+        let Addresses { xds, metrics, api } = addresses;
+        tracing::info!(%xds, %metrics, %api, "the control plane is ready");
         Ok(Self { addresses, publisher, shutdown, ready, servers, background, _registry: registry })
     }
 

@@ -1,1 +1,169 @@
+use std::time::Duration;
 
+use ResourceKind::{Cluster, ClusterLoadAssignment, Listener, RouteConfiguration};
+
+use super::super::{MAX_STREAMS_A_POD, subscriptions::Names};
+use super::*;
+use crate::mesh::testing::{mesh, split, split_mesh};
+use crate::registry::testing::{DEMO, good};
+
+fn publisher() -> Arc<Publisher> {
+    Arc::new(Publisher::new(mesh(DEMO), Arc::default()))
+}
+
+fn connect(publisher: &Publisher, pod: &str) -> Arc<Subscriber> {
+    let node = NodeRef { namespace: "shop".to_owned(), pod: pod.to_owned() };
+    publisher.connect(node, "spiffe://cluster.local/ns/shop/sa/web".parse().unwrap()).unwrap()
+}
+
+fn subscribe(publisher: &Publisher, stream: &Subscriber, kind: ResourceKind, names: &[&str]) {
+    let subscribe = names.iter().map(|name| (*name).to_owned()).collect();
+    let names = Names::Change { subscribe, unsubscribe: vec![], versions: Default::default() };
+    publisher.request(stream, kind, names).unwrap();
+}
+
+/// What the stream is sent now, acknowledged.
+fn sent(publisher: &Publisher, stream: &Subscriber) -> Vec<(ResourceKind, Vec<String>)> {
+    let next = || {
+        let outgoing = publisher.next(stream, false)?;
+        publisher.answer(stream, outgoing.kind, &outgoing.nonce.to_string(), None);
+        let names = outgoing.resources.iter().map(|resource| resource.name.clone());
+        Some((outgoing.kind, names.chain(outgoing.removed.iter().map(|name| format!("-{name}"))).collect()))
+    };
+    std::iter::from_fn(next).collect()
+}
+
+fn woken(stream: &Subscriber) -> bool {
+    use futures::FutureExt as _;
+    stream.wake.notified().now_or_never().is_some()
+}
+
+fn weights(v1: u32, v2: u32, version: u64) -> Mesh {
+    let mut split = split("api", &[("api-v1", 0, v1), ("api-v2", 0, v2)]);
+    split.version = version;
+    split_mesh(good(DEMO), &[split])
+}
+
+#[test]
+fn a_change_wakes_those_who_are_interested_and_nobody_else() {
+    let publisher = publisher();
+    let (web, users) = (connect(&publisher, "web"), connect(&publisher, "users"));
+    subscribe(&publisher, &web, RouteConfiguration, &["shop/api:80"]);
+    subscribe(&publisher, &users, RouteConfiguration, &["shop/users:80"]);
+    assert_eq!(sent(&publisher, &web), [(RouteConfiguration, vec!["shop/api:80".to_owned()])]);
+    assert_eq!(sent(&publisher, &users).len(), 1);
+    publisher.publish(weights(90, 10, 1));
+    assert!(woken(&web) && !woken(&users));
+    assert_eq!(sent(&publisher, &web), [(RouteConfiguration, vec!["shop/api:80".to_owned()])]);
+    assert_eq!(sent(&publisher, &users), []);
+}
+
+#[test]
+fn what_may_have_changed_and_did_not_wakes_nobody() {
+    let publisher = publisher();
+    let web = connect(&publisher, "web");
+    subscribe(&publisher, &web, RouteConfiguration, &["shop/api:80"]);
+    sent(&publisher, &web);
+    // Read anew, all objects are other ones with the same content.
+    publisher.publish(mesh(DEMO));
+    assert!(!woken(&web));
+}
+
+#[test]
+fn resources_are_serialized_once_for_all() {
+    let publisher = publisher();
+    let (web, users) = (connect(&publisher, "web"), connect(&publisher, "users"));
+    for stream in [&web, &users] {
+        subscribe(&publisher, stream, Cluster, &["shop/api:80"]);
+    }
+    let first = publisher.next(&web, false).unwrap().resources;
+    let second = publisher.next(&users, false).unwrap().resources;
+    assert!(Arc::ptr_eq(&first[0], &second[0]));
+}
+
+#[test]
+fn a_client_cannot_make_the_cache_grow() {
+    let publisher = publisher();
+    let web = connect(&publisher, "web");
+    for number in 0..100 {
+        subscribe(&publisher, &web, Listener, &[&format!("192.0.2.{number}:80"), "inbound"]);
+    }
+    while !sent(&publisher, &web).is_empty() {}
+    assert_eq!(publisher.cache.read().resources.len(), 0);
+}
+
+#[test]
+fn a_stream_that_ended_leaves_nothing_behind() {
+    let publisher = publisher();
+    let web = connect(&publisher, "web");
+    subscribe(&publisher, &web, Cluster, &["shop/api:80", "*"]);
+    publisher.disconnect(&web);
+    assert!(publisher.subscribers().is_empty());
+    assert!(!publisher.index.read().is_wanted(Cluster, "shop/api:80"));
+    assert_eq!(publisher.index.read().streams_of(&web.pod()).count(), 0);
+}
+
+#[test]
+fn a_pod_has_a_bounded_number_of_streams() {
+    let publisher = publisher();
+    let streams: Vec<_> = (0..MAX_STREAMS_A_POD).map(|_| connect(&publisher, "web")).collect();
+    let identity = streams[0].identity().clone();
+    let error = publisher.connect(streams[0].node().clone(), identity.clone()).unwrap_err();
+    assert_eq!(error.code(), tonic::Code::ResourceExhausted);
+    publisher.disconnect(&streams[0]);
+    assert!(publisher.connect(streams[0].node().clone(), identity).is_ok());
+}
+
+#[test]
+fn a_pod_that_is_gone_keeps_its_inbound_listener() {
+    let publisher = publisher();
+    let web = connect(&publisher, "web");
+    subscribe(&publisher, &web, Listener, &["inbound"]);
+    assert_eq!(sent(&publisher, &web), [(Listener, vec!["inbound".to_owned()])]);
+    let strict = DEMO.replace(
+        "name: web, namespace: shop, labels",
+        "name: web, namespace: shop, annotations: {weft.dev/mtls: strict}, labels",
+    );
+    publisher.publish(mesh(&strict));
+    assert_eq!(sent(&publisher, &web), [(Listener, vec!["inbound".to_owned()])], "its own policy changed");
+    let without: Vec<_> = DEMO.split("---\n").filter(|document| !document.contains("name: web, ports")).collect();
+    publisher.publish(mesh(&without.join("---\n")));
+    assert!(publisher.mesh().pod("shop", "web").is_none());
+    assert_eq!(sent(&publisher, &web), []);
+}
+
+#[test]
+fn endpoints_alone_are_sent_when_endpoints_change() {
+    let publisher = publisher();
+    let web = connect(&publisher, "web");
+    subscribe(&publisher, &web, Listener, &["10.96.0.11:80"]);
+    for kind in [RouteConfiguration, Cluster, ClusterLoadAssignment] {
+        subscribe(&publisher, &web, kind, &["shop/api-v1:80"]);
+    }
+    assert_eq!(sent(&publisher, &web).len(), 4);
+    publisher.publish(mesh(&DEMO.replace("{addresses: [10.1.0.2], zone: a}]", "{addresses: [10.1.0.2], zone: c}]")));
+    assert_eq!(sent(&publisher, &web), [(ClusterLoadAssignment, vec!["shop/api-v1:80".to_owned()])]);
+}
+
+#[tokio::test]
+async fn rollouts_follow_acknowledgements() {
+    let publisher = publisher();
+    let service = ObjectName::new("shop", "api");
+    let (web, users) = (connect(&publisher, "web"), connect(&publisher, "users"));
+    for stream in [&web, &users] {
+        subscribe(&publisher, stream, RouteConfiguration, &["shop/api:80"]);
+        sent(&publisher, stream);
+    }
+    assert_eq!(publisher.route_holders(&service), RouteHolders { all: 2, current: 2 });
+    publisher.publish(weights(1, 1, 1));
+    assert_eq!(publisher.progress().await, [service.clone()].into());
+    assert_eq!(publisher.route_holders(&service), RouteHolders { all: 2, current: 0 });
+    sent(&publisher, &web);
+    assert_eq!(publisher.progress().await, [service.clone()].into());
+    assert_eq!(publisher.route_holders(&service), RouteHolders { all: 2, current: 1 });
+    publisher.disconnect(&users);
+    assert_eq!(publisher.progress().await, [service.clone()].into());
+    assert_eq!(publisher.route_holders(&service), RouteHolders { all: 1, current: 1 });
+    let idle = tokio::time::timeout(Duration::ZERO, publisher.progress()).await;
+    assert!(idle.is_err(), "nothing happened since");
+}
