@@ -25,6 +25,11 @@ impl KeyPair {
         params.serialize_request(&self.0).and_then(|csr| csr.pem()).map_err(KeyError)
     }
 
+    #[cfg(test)]
+    pub(crate) fn from_rcgen(key: rcgen::KeyPair) -> Self {
+        Self(key)
+    }
+
     pub(crate) fn to_der(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.0.serialize_der()).into()
     }
