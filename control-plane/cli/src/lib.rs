@@ -1,1 +1,50 @@
-//! c
+//! The library behind the `weft` command.
+//!
+//! [`args`] says what can be typed, [`run`] does it. [`world`] makes small meshes on one machine, for `weft demo` and for
+//! the tests.
+
+pub mod args;
+mod client;
+pub mod demo;
+mod failure;
+mod output;
+mod status;
+mod text;
+mod traffic;
+pub mod world;
+
+use std::future::Future;
+use std::io;
+use std::process::ExitCode;
+
+use clap::CommandFactory as _;
+
+pub use self::failure::Failure;
+
+use self::args::{Args, Command};
+
+/// Runs one command line; prints its answer to standard output.
+///
+/// The caller must not have started a thread yet: `weft demo` enters namespaces of its own.
+///
+/// # Errors
+/// With what happened and, where there is one, the next step; see [`Failure`].
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Args { global, command } = args;
+    let mut out = io::stdout().lock();
+    match command {
+        Command::Traffic(command) => wait_for(traffic::run(command, &global, &mut out))?,
+        Command::Status { namespace } => wait_for(status::run(namespace, &global, &mut out))?,
+        Command::Completions { shell } => clap_complete::generate(shell, &mut Args::command(), "weft", &mut out),
+        Command::Demo(demo) => {
+            drop(out);
+            return demo::run(&demo, global.output);
+        }
+        Command::DemoApp(app) => wait_for(demo::app::run(app))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn wait_for(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}

@@ -1,0 +1,54 @@
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Args, clap::Error> {
+    Args::try_parse_from(line.split_whitespace())
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Args::command().debug_assert();
+}
+
+#[test]
+fn a_backend_is_a_name_an_optional_port_and_a_weight() {
+    let backend = |text: &str| text.parse::<BackendWeight>();
+    assert_eq!(backend("v1=90"), Ok(BackendWeight { service: "v1".into(), port: 0, weight: 90 }));
+    assert_eq!(backend("api-v2:8080=0"), Ok(BackendWeight { service: "api-v2".into(), port: 8080, weight: 0 }));
+    for wrong in ["v1", "=5", "v1=", "v1=-1", "v1=1000001", "v1=1.5", "v1:0=1", "v1:x=1", "v1:70000=1", ":80=1"] {
+        assert!(backend(wrong).is_err(), "{wrong} was accepted");
+    }
+}
+
+#[test]
+fn a_server_is_plain_http_without_a_path() {
+    let server = |text: &str| text.parse::<Server>().map(|server| server.to_string());
+    assert_eq!(server("http://10.0.0.1:15080"), Ok("http://10.0.0.1:15080".into()));
+    assert_eq!(server("http://10.0.0.1:15080/"), Ok("http://10.0.0.1:15080".into()));
+    assert_eq!(server("localhost:15080"), Ok("http://localhost:15080".into()));
+    assert_eq!(server("[::1]:15080"), Ok("http://[::1]:15080".into()));
+    for wrong in ["https://10.0.0.1:15080", "http://h/v1", "", "unix:///run/weft"] {
+        assert!(server(wrong).is_err(), "{wrong} was accepted");
+    }
+}
+
+#[test]
+fn global_options_may_come_last() {
+    let args = parse("weft traffic set api v1=90 v2=10 -n shop --expect-version 3 -o json --server h:1").unwrap();
+    assert_eq!(args.global.output, Output::Json);
+    assert_eq!(args.global.server.to_string(), "http://h:1");
+    let Command::Traffic(TrafficCommand::Set { service, backends, place, expect_version }) = args.command else {
+        panic!("parsed as another command")
+    };
+    assert_eq!((service.as_str(), place.namespace.as_str(), expect_version), ("api", "shop", Some(3)));
+    assert_eq!(backends.len(), 2);
+}
+
+#[test]
+fn a_set_without_backends_is_a_usage_error() {
+    let error = parse("weft traffic set api").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
+    assert_eq!(error.exit_code(), 2);
+}

@@ -1,0 +1,106 @@
+//! `weft status`: the connected proxies, and what the registry could not read.
+
+use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use weft_api::status::{Fault, ListFaultsRequest, ListProxiesRequest, Proxy, Resource};
+
+use crate::args::{Global, Output};
+use crate::client::Client;
+use crate::{output, text};
+
+#[derive(Debug, Serialize)]
+struct Overview {
+    proxies: Vec<Proxy>,
+    faults: Vec<Fault>,
+}
+
+/// Asks for the state of all proxies and prints it to `out`.
+pub(crate) async fn run(namespace: Option<String>, global: &Global, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut client = Client::connect(global).await?;
+    let request = ListProxiesRequest { namespace: namespace.unwrap_or_default() };
+    let answer = client.status.list_proxies(request).await;
+    let proxies = answer.map_err(|status| client.failure(&status, None))?.into_inner().proxies;
+    let answer = client.status.list_faults(ListFaultsRequest {}).await;
+    let faults = answer.map_err(|status| client.failure(&status, None))?.into_inner().faults;
+    let overview = Overview { proxies, faults };
+    match global.output {
+        Output::Json => output::json(out, &overview),
+        Output::Table => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            Ok(writeln!(out, "{}", show(&overview, now))?)
+        }
+    }
+}
+
+/// `now` is in seconds since the epoch.
+fn show(overview: &Overview, now: u64) -> String {
+    let mut parts = vec![if overview.proxies.is_empty() {
+        "No proxy is connected.".to_owned()
+    } else {
+        text::table(
+            ["PROXY", "IDENTITY", "VERSION", "CONNECTED", "CONFIGURATION", "CERTIFICATE"],
+            overview.proxies.iter().map(|proxy| row(proxy, now)),
+        )
+    }];
+    let behind: Vec<_> = overview.proxies.iter().flat_map(behind).collect();
+    if !behind.is_empty() {
+        let heads = ["NOT CURRENT", "RESOURCE", "HAS", "WANTED", "FOR", "WHY"];
+        parts.push(text::table(heads, behind));
+    }
+    if !overview.faults.is_empty() {
+        let rows = overview.faults.iter().map(|fault| {
+            let line = if fault.line == 0 { String::new() } else { format!(":{}", fault.line) };
+            [format!("{}{line}", fault.file), fault.field.clone(), fault.message.clone()]
+        });
+        parts.push(text::table(["BAD MANIFEST", "FIELD", "WHY"], rows));
+    }
+    parts.join("\n\n")
+}
+
+fn row(proxy: &Proxy, now: u64) -> [String; 6] {
+    let total = proxy.resources.len();
+    let current = proxy.resources.iter().filter(|resource| is_current(resource)).count();
+    let configuration =
+        if current == total { format!("{total} current") } else { format!("{current} of {total} current") };
+    [
+        proxy.node.clone(),
+        proxy.identity.clone(),
+        proxy.version.clone(),
+        text::span(proxy.connected_seconds),
+        configuration,
+        certificate(proxy.certificate_expires, now),
+    ]
+}
+
+fn certificate(expires: u64, now: u64) -> String {
+    match expires {
+        0 => "unknown".to_owned(),
+        _ if expires <= now => format!("ended {} ago", text::span(now - expires)),
+        _ => format!("ends in {}", text::span(expires - now)),
+    }
+}
+
+/// A row for each resource that the proxy does not hold as the control plane wants it.
+fn behind(proxy: &Proxy) -> impl Iterator<Item = [String; 6]> {
+    let version = |version: &str| if version.is_empty() { "none".to_owned() } else { version.to_owned() };
+    proxy.resources.iter().filter(|resource| !is_current(resource)).map(move |resource| {
+        let why = if resource.error.is_empty() { "not acknowledged yet".to_owned() } else { resource.error.clone() };
+        [
+            proxy.node.clone(),
+            format!("{} {}", resource.kind, resource.name),
+            version(&resource.acked_version),
+            version(&resource.wanted_version),
+            text::span(resource.stale_seconds),
+            why,
+        ]
+    })
+}
+
+fn is_current(resource: &Resource) -> bool {
+    resource.acked_version == resource.wanted_version && resource.error.is_empty()
+}
+
+#[cfg(test)]
+mod tests;
