@@ -5,8 +5,8 @@
 //! look-up. [`Mesh::changed`] tells which xDS resources may differ between two snapshots, so that a change costs only
 //! those who subscribed to it.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use weft_certs::spiffe::{SpiffeId, TrustDomain};
@@ -20,8 +20,8 @@ mod split;
 
 pub use changes::Changes;
 pub use manifests::{
-    Endpoint, EndpointSlice, EndpointState, JoinToken, Manifests, Mtls, ObjectName, Pod, PodPort, Service, ServiceAccount,
-    ServicePort, TokenDigest,
+    Endpoint, EndpointSlice, EndpointState, JoinToken, Manifests, Mtls, ObjectName, Pod, PodPort, Service,
+    ServiceAccount, ServicePort, TokenDigest,
 };
 pub use protocol::Protocol;
 pub use route::{Backend, HttpRoute, ParentRef, PathMatch, RouteAction, RouteMatch, RouteRule, TextMatch};
@@ -50,11 +50,7 @@ pub struct Mesh {
 impl Mesh {
     /// Joins what the registry read with what the traffic API wrote, by Service. The order in which objects came does not
     /// matter.
-    pub fn build(
-        manifests: &Arc<Manifests>,
-        splits: &BTreeMap<ObjectName, Arc<Split>>,
-        options: &MeshOptions,
-    ) -> Self {
+    pub fn build(manifests: &Arc<Manifests>, splits: &BTreeMap<ObjectName, Arc<Split>>, options: &MeshOptions) -> Self {
         let index = Index::build(manifests);
         Self { manifests: manifests.clone(), splits: splits.clone(), options: options.clone(), index }
     }
@@ -135,33 +131,38 @@ impl Mesh {
         self.splits.get(service).map(Arc::as_ref)
     }
 
-    /// The ports on which a pod is known to listen at one of its addresses, ordered: those of its containers, and those
-    /// that EndpointSlices have for it. What a Service declares comes before a container port's name; Services that
-    /// contradict each other leave the port undeclared.
-    pub(crate) fn pod_ports(&self, pod: &Pod, address: IpAddr) -> BTreeMap<u16, Protocol> {
-        let mut declared = BTreeMap::<u16, Protocol>::new();
-        for slice in self.index.slices_by_address.get(&address).into_iter().flatten() {
-            let Some(service) = self.service_named(&slice.service) else { continue };
+    /// The ports on which a pod is known to listen, ordered: those of its containers, and those that EndpointSlices have
+    /// for it. What a Service declares comes before a container port's name; Services that contradict each other leave
+    /// the port undeclared.
+    pub(crate) fn pod_ports(&self, pod: &Pod) -> BTreeMap<u16, Protocol> {
+        let mut declared = BTreeMap::<u16, BTreeSet<Protocol>>::new();
+        for (service, slice) in self.services_of(pod) {
             for port in &service.ports {
                 if let Some(target) = slice.target_port(&port.name) {
-                    declared
-                        .entry(target)
-                        .and_modify(|protocol| *protocol = protocol.or(port.protocol))
-                        .or_insert(port.protocol);
+                    declared.entry(target).or_default().insert(port.protocol);
                 }
             }
         }
+        let mut ports: BTreeMap<u16, Protocol> =
+            declared.into_iter().map(|(port, protocols)| (port, Protocol::agreed(protocols))).collect();
         for port in &pod.ports {
-            declared.entry(port.number).or_insert(port.protocol);
+            let known = ports.entry(port.number).or_insert(port.protocol);
+            if *known == Protocol::Undeclared {
+                *known = port.protocol;
+            }
         }
-        declared
+        ports
     }
 
-    /// What a pod is known to speak on a port at one of its addresses; `None`: nothing is known of the port.
-    pub(crate) fn pod_port(&self, pod: &Pod, address: SocketAddr) -> Option<Protocol> {
-        self.pod_ports(pod, address.ip()).get(&address.port()).copied()
+    /// The Services that a pod is an endpoint of, ready or not, at an address that is its own.
+    fn services_of(&self, pod: &Pod) -> impl Iterator<Item = (&Service, &EndpointSlice)> {
+        let own = pod.addresses.iter().filter(|&&at| self.pod_at(at).is_some_and(|owner| owner.name == pod.name));
+        let slices = own.filter_map(|address| self.index.slices_by_address.get(address)).flatten();
+        slices.filter_map(|slice| Some((self.service_named(&slice.service)?, slice.as_ref())))
     }
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

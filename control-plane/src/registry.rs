@@ -12,6 +12,8 @@ mod document;
 mod fault;
 pub mod files;
 mod manifest;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use fault::{Fault, Severity};
 pub use files::FilesRegistry;

@@ -192,9 +192,10 @@ impl Finder<'_> {
         for mesh in [self.old, self.new] {
             let Some(pod) = mesh.pod_at(address) else { continue };
             self.changes.inbound.insert(pod.name.clone());
-            for port in mesh.pod_ports(pod, address).into_keys() {
-                for kind in ResourceKind::ALL {
-                    self.add(kind, SocketAddr::new(address, port).to_string());
+            for port in mesh.pod_ports(pod).into_keys() {
+                for address in &pod.addresses {
+                    let name = SocketAddr::new(*address, port).to_string();
+                    ResourceKind::ALL.into_iter().for_each(|kind| self.add(kind, name.clone()));
                 }
             }
         }
@@ -216,3 +217,6 @@ fn differing<T>(old: &BTreeMap<ObjectName, Arc<T>>, new: &BTreeMap<ObjectName, A
     let come = new.iter().filter(|(key, _)| !old.contains_key(key));
     gone_or_changed.chain(come).map(|(key, _)| key.clone()).collect()
 }
+
+#[cfg(test)]
+mod tests;

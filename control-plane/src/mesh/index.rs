@@ -33,7 +33,11 @@ impl Index {
             index
                 .accounts_by_token
                 .entry(token.digest)
-                .and_modify(|known| if *known != account { *known = None })
+                .and_modify(|known| {
+                    if *known != account {
+                        *known = None
+                    }
+                })
                 .or_insert(account);
         }
         index

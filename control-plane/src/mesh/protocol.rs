@@ -1,7 +1,7 @@
 //! What a port speaks, as far as its manifest tells.
 
 /// What a port is declared to speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     /// HTTP/1 or HTTP/2, gRPC and WebSocket among it.
     Http,
@@ -18,13 +18,11 @@ impl Protocol {
         app_protocol.and_then(from_text).or_else(by_name).unwrap_or_else(|| from_number(number))
     }
 
-    /// Two declarations of one port: a protocol beats none, two that contradict each other are none.
-    pub(super) fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Undeclared, declared) | (declared, Self::Undeclared) => declared,
-            (one, same) if one == same => one,
-            _ => Self::Undeclared,
-        }
+    /// Several declarations of one port: the protocol that they agree on, as far as they declare any.
+    pub(super) fn agreed(declarations: impl IntoIterator<Item = Self>) -> Self {
+        let mut declared = declarations.into_iter().filter(|&protocol| protocol != Self::Undeclared);
+        let Some(first) = declared.next() else { return Self::Undeclared };
+        if declared.all(|other| other == first) { first } else { Self::Undeclared }
     }
 }
 
@@ -34,9 +32,9 @@ fn from_text(text: &str) -> Option<Protocol> {
     match text.strip_prefix("kubernetes.io/").unwrap_or(&text) {
         "http" | "http1" | "http1.1" | "http/1.1" | "http2" | "http/2" | "h2c" | "grpc" | "ws" => Some(Protocol::Http),
         "grpc-web" => Some(Protocol::Http),
-        "tcp" | "tls" | "https" | "wss" | "h2" | "mysql" | "mongo" | "mongodb" | "redis" | "postgres" | "postgresql"
-        | "kafka" | "amqp" | "amqps" | "mqtt" | "smtp" | "smtps" | "ssh" | "ftp" | "ldap" | "ldaps" | "cassandra"
-        | "memcached" | "nats" | "zookeeper" => Some(Protocol::Opaque),
+        "tcp" | "tls" | "https" | "wss" | "h2" | "mysql" | "mongo" | "mongodb" | "redis" | "postgres"
+        | "postgresql" | "kafka" | "amqp" | "amqps" | "mqtt" | "smtp" | "smtps" | "ssh" | "ftp" | "ldap" | "ldaps"
+        | "cassandra" | "memcached" | "nats" | "zookeeper" => Some(Protocol::Opaque),
         _ => None,
     }
 }

@@ -72,7 +72,8 @@ impl Document<'_> {
     pub(super) fn decode<T: DeserializeOwned>(self) -> Result<T, Problem> {
         let options = options! { with_snippet: false };
         let decoded = serde_saphyr::with_deserializer_from_str_with_options(self.text, options, |deserializer| {
-            Ok(serde_path_to_error::deserialize::<_, T>(deserializer).map_err(|error| (field(error.path()), error.into_inner())))
+            Ok(serde_path_to_error::deserialize::<_, T>(deserializer)
+                .map_err(|error| (field(error.path()), error.into_inner())))
         });
         let (field, error) = match decoded {
             Ok(Ok(value)) => return Ok(value),

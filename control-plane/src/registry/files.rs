@@ -16,7 +16,7 @@ use crate::mesh::Manifests;
 use folder::Folder;
 
 mod folder;
-mod state;
+pub(super) mod state;
 
 /// A burst of changes is over when there was none for so long.
 const QUIET: Duration = Duration::from_millis(30);

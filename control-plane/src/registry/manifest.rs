@@ -148,7 +148,9 @@ fn object(
     report: &mut Report,
 ) -> Result<Option<Object>, Refused> {
     let object = match kind {
-        Kind::Service => Object::Service(Arc::new(service::read(name, decode::<core::Service>(document, report)?, report)?)),
+        Kind::Service => {
+            Object::Service(Arc::new(service::read(name, decode::<core::Service>(document, report)?, report)?))
+        }
         Kind::EndpointSlice => {
             let slice = decode::<discovery::EndpointSlice>(document, report)?;
             match endpoint_slice::read(name, slice, report)? {

@@ -9,7 +9,7 @@ use weft_api::names::{ClusterName, INBOUND_LISTENER, ServicePort as ServicePortN
 use weft_api::xds::ResourceKind;
 use weft_api::xds::pb::google::protobuf::Any;
 
-use crate::mesh::{Mesh, ObjectName, Pod, Protocol, Service, ServicePort};
+use crate::mesh::{Mesh, ObjectName, Protocol, Service, ServicePort};
 
 mod cluster;
 mod endpoints;
@@ -67,7 +67,7 @@ pub fn names(mesh: &Mesh, kind: ResourceKind) -> impl Iterator<Item = String> {
     });
     let pods = mesh.pods_by_address().filter(|(address, _)| mesh.service_at(*address).is_none());
     let pods = pods.flat_map(move |(address, pod)| {
-        let ports = mesh.pod_ports(pod, address).into_iter();
+        let ports = mesh.pod_ports(pod).into_iter();
         ports
             .filter(move |&(_, protocol)| kind != ResourceKind::RouteConfiguration || protocol != Protocol::Opaque)
             .map(move |(port, _)| SocketAddr::new(address, port).to_string())
@@ -78,7 +78,7 @@ pub fn names(mesh: &Mesh, kind: ResourceKind) -> impl Iterator<Item = String> {
 /// What the name of a route configuration, a cluster or a load assignment stands for.
 enum Target<'a> {
     Service(&'a Service, &'a ServicePort),
-    Pod(&'a Pod, SocketAddr, Protocol),
+    Pod(SocketAddr, Protocol),
 }
 
 impl<'a> Target<'a> {
@@ -98,13 +98,14 @@ impl<'a> Target<'a> {
             return None;
         }
         let pod = mesh.pod_at(address.ip())?;
-        Some(Self::Pod(pod, address, mesh.pod_port(pod, address)?))
+        let protocol = *mesh.pod_ports(pod).get(&address.port())?;
+        Some(Self::Pod(address, protocol))
     }
 
     fn name(&self) -> String {
         match self {
             Self::Service(service, port) => name_of(&service.name, port.number),
-            Self::Pod(_, address, _) => address.to_string(),
+            Self::Pod(address, _) => address.to_string(),
         }
     }
 
@@ -112,7 +113,7 @@ impl<'a> Target<'a> {
     fn protocol(&self, mesh: &Mesh) -> Protocol {
         match self {
             Self::Service(service, port) => protocol_of(mesh, service, port),
-            Self::Pod(_, _, protocol) => *protocol,
+            Self::Pod(_, protocol) => *protocol,
         }
     }
 }

@@ -13,7 +13,9 @@ pub(super) fn line_of(text: &str, field: &FieldPath) -> Option<u32> {
     let mut found = &root;
     for step in field.steps() {
         let child = match (step, &found.value) {
-            (Step::Key(key), Node::Map(entries)) => entries.iter().find(|(name, _)| name == key).map(|(_, child)| child),
+            (Step::Key(key), Node::Map(entries)) => {
+                entries.iter().find(|(name, _)| name == key).map(|(_, child)| child)
+            }
             (Step::Index(index), Node::Seq(items)) => items.get(*index),
             _ => None,
         };

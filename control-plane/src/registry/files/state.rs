@@ -13,7 +13,7 @@ type Key = (Kind, ObjectName);
 
 /// What a file says, with the last good state of what is wrong in it now.
 #[derive(Debug, Default)]
-pub(super) struct FileState {
+pub(in crate::registry) struct FileState {
     objects: BTreeMap<Key, (u32, Object)>,
     faults: Vec<Fault>,
 }
@@ -25,7 +25,7 @@ impl FileState {
     }
 
     /// Reads a file's text. Objects that are as they were keep their `Arc`.
-    pub(super) fn read(file: &str, text: &str, old: &Self) -> Self {
+    pub(in crate::registry) fn read(file: &str, text: &str, old: &Self) -> Self {
         let mut state = Self::default();
         let mut kept = Vec::new();
         let mut unidentified = false;
@@ -76,7 +76,7 @@ impl FileState {
 }
 
 /// Puts the files together, in the order of their names. Of two objects of one name the first is in force.
-pub(super) fn merge<'a>(files: impl Iterator<Item = (&'a str, &'a FileState)>) -> (Manifests, Vec<Fault>) {
+pub(in crate::registry) fn merge<'a>(files: impl Iterator<Item = (&'a str, &'a FileState)>) -> (Manifests, Vec<Fault>) {
     let mut manifests = Manifests::default();
     let mut faults = Vec::new();
     let mut seen = BTreeMap::<&Key, (&str, u32)>::new();
@@ -130,3 +130,6 @@ fn locate(file: &str, document: Document<'_>, problem: Problem, outcome: &str) -
         severity: problem.severity,
     }
 }
+
+#[cfg(test)]
+mod tests;

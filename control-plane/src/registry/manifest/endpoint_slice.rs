@@ -84,3 +84,6 @@ fn state(conditions: discovery::EndpointConditions) -> EndpointState {
         EndpointState::NotReady
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,7 +48,8 @@ pub(super) fn read(
         let known = report_unknown(&field, unknown, report)?;
         rules.push(rule(name, place, raw, known, &field, report)?);
     }
-    for field in unknown.iter().filter(|field| !matches!(field.steps().get(1), Some(Step::Key(key)) if key == "rules")) {
+    for field in unknown.iter().filter(|field| !matches!(field.steps().get(1), Some(Step::Key(key)) if key == "rules"))
+    {
         report.error(field.clone(), "is no field of the HTTPRoute's standard channel, and has no effect");
     }
     let created = raw.metadata.creation_timestamp.map_or(i64::MAX, |time| time.0.as_second());
@@ -136,12 +137,7 @@ fn unsupported_filters(count: usize, field: &FieldPath, report: &mut Report) -> 
 }
 
 /// `None`: one of them is not valid, or there is none that takes anything.
-fn backends(
-    route: &ObjectName,
-    raw: Vec<RawBackend>,
-    field: &FieldPath,
-    report: &mut Report,
-) -> Option<Vec<Backend>> {
+fn backends(route: &ObjectName, raw: Vec<RawBackend>, field: &FieldPath, report: &mut Report) -> Option<Vec<Backend>> {
     let mut backends = Some(Vec::new());
     for (place, raw) in raw.into_iter().enumerate() {
         let field = field.index(place);
@@ -198,7 +194,8 @@ fn timeout(raw: RawTimeouts, field: &FieldPath, report: &mut Report) -> Option<D
         let Some(text) = text else { return Some(None) };
         let parsed = text.parse::<gateway_api::Duration>();
         let problem = |_| format!("{text:?} is no duration such as 500ms, 10s or 1m30s; the rule answers 500");
-        let duration = Duration::from(report.check(field.key(key), parsed.map_err(problem))?);
+        let parsed = report.check(field.key(key), parsed.map_err(problem))?;
+        let duration = Duration::new(parsed.as_secs(), parsed.subsec_nanos());
         Some(Some(duration).filter(|duration| !duration.is_zero()))
     };
     let (request, attempt) = (one("request", raw.request)?, one("backendRequest", raw.backend_request)?);
@@ -211,3 +208,6 @@ fn timeout(raw: RawTimeouts, field: &FieldPath, report: &mut Report) -> Option<D
     }
     Some(attempt.or(request).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;

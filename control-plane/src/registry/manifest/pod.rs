@@ -119,3 +119,6 @@ fn ports(spec: &core::PodSpec, report: &mut Report) -> Result<Vec<PodPort>, Refu
     }
     Ok(ports.into_iter().map(|(number, protocol)| PodPort { number, protocol }).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,8 @@ pub(super) fn read(
     report: &mut Report,
 ) -> Result<Option<JoinToken>, Refused> {
     let raw = document.decode::<core::Secret>().map_err(|problem| {
-        let message = "is not as a Secret has it; data is base64, stringData is text (the value is not shown)".to_owned();
+        let message =
+            "is not as a Secret has it; data is base64, stringData is text (the value is not shown)".to_owned();
         report.0.push(Problem { message, ..problem });
         Refused
     })?;
@@ -44,3 +45,6 @@ pub(super) fn read(
     let service_account = ObjectName::new(name.namespace.clone(), account.as_str());
     Ok(Some(JoinToken { name: name.clone(), service_account, digest: TokenDigest::of(token) }))
 }
+
+#[cfg(test)]
+mod tests;

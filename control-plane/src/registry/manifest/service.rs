@@ -65,3 +65,6 @@ fn external_name(text: Option<&str>, report: &mut Report) -> Option<Arc<str>> {
     }
     Some(host.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,8 +37,7 @@ fn external<'a>(target: &Target<'a>) -> Option<(&'a str, u16)> {
 
 fn one_endpoint(name: &str, host: &str, port: u16) -> ClusterLoadAssignment {
     let endpoint = Endpoint { address: Some(endpoints::address(host, port)), ..Endpoint::default() };
-    let endpoint =
-        LbEndpoint { host_identifier: Some(HostIdentifier::Endpoint(endpoint)), ..LbEndpoint::default() };
+    let endpoint = LbEndpoint { host_identifier: Some(HostIdentifier::Endpoint(endpoint)), ..LbEndpoint::default() };
     let locality = LocalityLbEndpoints { lb_endpoints: vec![endpoint], ..LocalityLbEndpoints::default() };
     ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints: vec![locality], ..Default::default() }
 }

@@ -24,7 +24,7 @@ pub(super) fn assignment(mesh: &Mesh, name: &str) -> Option<Vec<u8>> {
     let found = match target {
         Target::Service(service, _) if service.external_name.is_some() => return None,
         Target::Service(service, port) => of_service(mesh, service, port),
-        Target::Pod(_, address, _) => [((Arc::from(""), address), EndpointState::Ready)].into(),
+        Target::Pod(address, _) => [((Arc::from(""), address), EndpointState::Ready)].into(),
     };
     let mut zones = BTreeMap::<Arc<str>, Vec<Vec<u8>>>::new();
     for ((zone, address), state) in found {

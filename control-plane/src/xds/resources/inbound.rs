@@ -1,7 +1,5 @@
 //! The listener `inbound`: how a pod takes in connections, port by port.
 
-use std::collections::BTreeMap;
-
 use prost::Message as _;
 use weft_api::names::INBOUND_LISTENER;
 use weft_api::xds;
@@ -15,7 +13,7 @@ use crate::mesh::{Mesh, Pod, Protocol};
 pub(super) fn listener(mesh: &Mesh, pod: &Pod) -> Vec<u8> {
     let mtls = pod.mtls.unwrap_or(mesh.options().default_mtls);
     let metadata = xds::metadata([(xds::METADATA_MTLS, Kind::StringValue(mtls.as_str().to_owned()))]);
-    let ports = ports(mesh, pod);
+    let ports = mesh.pod_ports(pod);
     let mut listener = Listener { name: INBOUND_LISTENER.to_owned(), ..Listener::default() };
     if ports.values().any(|&protocol| protocol == Protocol::Undeclared) {
         listener.listener_filters.push(http_inspector());
@@ -23,18 +21,6 @@ pub(super) fn listener(mesh: &Mesh, pod: &Pod) -> Vec<u8> {
     listener.filter_chains = ports.into_iter().flat_map(|(port, protocol)| chains(port, protocol, &metadata)).collect();
     listener.default_filter_chain = Some(FilterChain { metadata: Some(metadata), ..opaque() });
     listener.encode_to_vec()
-}
-
-/// The ports of a pod at all of its addresses.
-fn ports(mesh: &Mesh, pod: &Pod) -> BTreeMap<u16, Protocol> {
-    let mut ports: BTreeMap<u16, Protocol> = pod.ports.iter().map(|port| (port.number, port.protocol)).collect();
-    for &address in &pod.addresses {
-        let owner = mesh.pod_at(address);
-        if owner.is_some_and(|owner| owner.name == pod.name) {
-            ports.extend(mesh.pod_ports(pod, address));
-        }
-    }
-    ports
 }
 
 fn chains(port: u16, protocol: Protocol, metadata: &Metadata) -> Vec<FilterChain> {
@@ -53,9 +39,9 @@ fn chains(port: u16, protocol: Protocol, metadata: &Metadata) -> Vec<FilterChain
 }
 
 fn http() -> FilterChain {
-    chain(http_manager(None))
+    chain(http_manager(INBOUND_LISTENER, None))
 }
 
 fn opaque() -> FilterChain {
-    chain(tcp_proxy(&[(INBOUND_LISTENER.to_owned(), 1)]))
+    chain(tcp_proxy(INBOUND_LISTENER, &[(INBOUND_LISTENER.to_owned(), 1)]))
 }

@@ -33,8 +33,8 @@ pub(super) fn outbound(mesh: &Mesh, name: &str) -> Option<Vec<u8>> {
         None => Target::find_pod(mesh, address)?,
     };
     let mut listener = Listener { name: name.to_owned(), ..Listener::default() };
-    let http = || chain(http_manager(Some(target.name())));
-    let opaque = || chain(tcp_proxy(&tcp_backends(mesh, &target)));
+    let http = || chain(http_manager(&target.name(), Some(target.name())));
+    let opaque = || chain(tcp_proxy(&target.name(), &tcp_backends(mesh, &target)));
     match target.protocol(mesh) {
         Protocol::Http => listener.filter_chains.push(http()),
         Protocol::Opaque => listener.filter_chains.push(opaque()),
@@ -86,14 +86,20 @@ pub(super) fn http_inspector() -> ListenerFilter {
     }
 }
 
-/// The HTTP connection manager, with the name of its routes; `None`: requests go to the application itself.
-pub(super) fn http_manager(routes: Option<String>) -> Filter {
+/// The HTTP connection manager, with a name for telemetry and that of its routes; `None`: requests go to the application
+/// itself.
+pub(super) fn http_manager(name: &str, routes: Option<String>) -> Filter {
     let rds = |route_config_name| RouteSpecifier::Rds(Rds { config_source: Some(ads()), route_config_name });
-    let manager = HttpConnectionManager { route_specifier: routes.map(rds), ..HttpConnectionManager::default() };
+    let manager = HttpConnectionManager {
+        stat_prefix: name.to_owned(),
+        route_specifier: routes.map(rds),
+        ..HttpConnectionManager::default()
+    };
     network_filter("envoy.filters.network.http_connection_manager", &manager)
 }
 
-pub(super) fn tcp_proxy(backends: &[(String, u32)]) -> Filter {
+/// The TCP proxy, with a name for telemetry and its clusters with their weights.
+pub(super) fn tcp_proxy(name: &str, backends: &[(String, u32)]) -> Filter {
     let cluster_specifier = match backends {
         [(name, _)] => ClusterSpecifier::Cluster(name.clone()),
         several => {
@@ -105,7 +111,8 @@ pub(super) fn tcp_proxy(backends: &[(String, u32)]) -> Filter {
             ClusterSpecifier::WeightedClusters(WeightedCluster { clusters: several.iter().map(weight).collect() })
         }
     };
-    let proxy = TcpProxy { cluster_specifier: Some(cluster_specifier), ..TcpProxy::default() };
+    let proxy =
+        TcpProxy { stat_prefix: name.to_owned(), cluster_specifier: Some(cluster_specifier), ..TcpProxy::default() };
     network_filter("envoy.filters.network.tcp_proxy", &proxy)
 }
 

@@ -13,8 +13,8 @@ use weft_api::xds::pb::google::protobuf::{Duration as XdsDuration, UInt32Value};
 
 use super::{Target, name_of};
 use crate::mesh::{
-    Backend, HttpRoute, Mesh, ObjectName, PathMatch, Protocol, RouteAction, RouteMatch, RouteRule, Service, ServicePort,
-    Split,
+    Backend, HttpRoute, Mesh, ObjectName, PathMatch, Protocol, RouteAction, RouteMatch, RouteRule, Service,
+    ServicePort, Split,
 };
 
 mod matches;
@@ -27,14 +27,11 @@ pub(super) fn configuration(mesh: &Mesh, name: &str) -> Option<Vec<u8>> {
     }
     let routes = match target {
         Target::Service(service, port) => of_service(mesh, service, port),
-        Target::Pod(..) => vec![route("default", matches::all(), to_clusters(vec![(target.name(), 1)], Duration::ZERO))],
+        Target::Pod(..) => {
+            vec![route("default", matches::all(), to_clusters(vec![(target.name(), 1)], Duration::ZERO))]
+        }
     };
-    let host = VirtualHost {
-        name: target.name(),
-        domains: vec!["*".to_owned()],
-        routes,
-        ..VirtualHost::default()
-    };
+    let host = VirtualHost { name: target.name(), domains: vec!["*".to_owned()], routes, ..VirtualHost::default() };
     let configuration =
         RouteConfiguration { name: target.name(), virtual_hosts: vec![host], ..RouteConfiguration::default() };
     Some(configuration.encode_to_vec())
@@ -79,9 +76,7 @@ fn of_service(mesh: &Mesh, service: &Service, port: &ServicePort) -> Vec<Route> 
         })
         .collect();
     routes.push(match mesh.split_of(&service.name) {
-        Some(split) => {
-            route("split", matches::all(), forward(mesh, &split_backends(split, port), Duration::ZERO))
-        }
+        Some(split) => route("split", matches::all(), forward(mesh, &split_backends(split, port), Duration::ZERO)),
         // The Gateway API: what matches none of the routes of a Service that has routes is rejected.
         None if written => route("unmatched", matches::all(), answer(404)),
         None => {
@@ -155,11 +150,8 @@ fn to_clusters(mut clusters: Vec<(String, u32)>, timeout: Duration) -> Action {
     let cluster_specifier = match only {
         Some((name, _)) => ClusterSpecifier::Cluster(name),
         None => {
-            let weight = |(name, value)| ClusterWeight {
-                name,
-                weight: Some(UInt32Value { value }),
-                ..ClusterWeight::default()
-            };
+            let weight =
+                |(name, value)| ClusterWeight { name, weight: Some(UInt32Value { value }), ..ClusterWeight::default() };
             let clusters = clusters.into_iter().map(weight).collect();
             ClusterSpecifier::WeightedClusters(WeightedCluster { clusters, ..WeightedCluster::default() })
         }

@@ -98,7 +98,10 @@ fn regex(pattern: &str) -> Result<(), String> {
     let reason = |error: regex::Error| error.to_string().lines().last().unwrap_or_default().trim().to_owned();
     built.map(drop).map_err(|error| {
         let reason = reason(error);
-        format!("{pattern:?} is not a regular expression of linear time (crate regex): {}", reason.trim_start_matches("error: "))
+        format!(
+            "{pattern:?} is not a regular expression of linear time (crate regex): {}",
+            reason.trim_start_matches("error: ")
+        )
     })
 }
 

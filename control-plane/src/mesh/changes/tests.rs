@@ -1,0 +1,224 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use weft_api::names::INBOUND_LISTENER;
+
+use super::*;
+use crate::mesh::testing::{mesh, split, split_mesh};
+use crate::mesh::{Endpoint, EndpointSlice, Manifests, Split};
+use crate::registry::testing::{DEMO, good};
+use crate::xds::resources::{NodeRef, names, resource};
+
+fn listed(changes: &Changes) -> Vec<String> {
+    let resources = changes.resources().map(|(kind, name)| format!("{} {name}", kind.name()));
+    resources.chain(changes.inbound().map(|pod| format!("inbound {pod}"))).collect()
+}
+
+/// The demo, twice, with something changed in between.
+fn changed(change: impl FnOnce(&mut Manifests)) -> Vec<String> {
+    let manifests = good(DEMO);
+    let old = split_mesh(manifests.clone(), &[]);
+    let mut manifests = manifests;
+    change(&mut manifests);
+    listed(&split_mesh(manifests, &[]).changed(&old))
+}
+
+fn edit<T: Clone>(map: &mut BTreeMap<ObjectName, Arc<T>>, name: &str, edit: impl FnOnce(&mut T)) {
+    edit(Arc::make_mut(map.get_mut(&ObjectName::new("shop", name)).unwrap()));
+}
+
+#[test]
+fn nothing_changed_is_nothing() {
+    assert!(changed(|_| {}).is_empty());
+    let (one, other) = (mesh(DEMO), mesh(DEMO));
+    assert!(!one.changed(&other).is_empty(), "values that were read apart may differ, for all that is known");
+}
+
+#[test]
+fn an_endpoint_touches_its_service_and_its_own_names() {
+    let new =
+        Endpoint { address: "10.1.0.1".parse().unwrap(), zone: "a".into(), state: crate::mesh::EndpointState::Ready };
+    let changes = changed(|manifests| {
+        edit(&mut manifests.endpoint_slices, "users-4", |slice| slice.endpoints = vec![new]);
+    });
+    let unrelated = changes.iter().any(|name| name.contains("shop/api") || name.contains("10.96."));
+    assert!(!unrelated, "{changes:?}");
+    assert!(changes.contains(&"ClusterLoadAssignment shop/users:80".to_owned()), "{changes:?}");
+    assert!(!changes.contains(&"Cluster shop/users:80".to_owned()), "{changes:?}");
+    assert!(changes.contains(&"inbound shop/web".to_owned()), "{changes:?}");
+}
+
+#[test]
+fn a_split_touches_its_services_routes_and_listeners() {
+    let manifests = good(DEMO);
+    let splits = |weight| split_mesh(manifests.clone(), &[split("api", &[("api-v1", 0, 1), ("api-v2", 0, weight)])]);
+    assert_eq!(
+        listed(&splits(2).changed(&splits(1))),
+        ["Listener 10.96.0.10:80", "Listener [fd00::10]:80", "RouteConfiguration shop/api:80"]
+    );
+}
+
+#[test]
+fn a_service_touches_the_routes_that_send_to_it() {
+    let manifests = good(DEMO);
+    let mut without = manifests.clone();
+    without.services.remove(&ObjectName::new("shop", "api-v2"));
+    let splits = [split("api", &[("api-v2", 0, 1)])];
+    let changes = split_mesh(without, &splits).changed(&split_mesh(manifests, &splits));
+    assert!(changes.contains(ResourceKind::RouteConfiguration, "shop/api:80"));
+    assert!(changes.contains(ResourceKind::Cluster, "shop/api-v2:80"));
+    assert!(!changes.contains(ResourceKind::Cluster, "shop/api:80"));
+    assert!(changes.contains_inbound("shop", "api-v2"));
+    assert!(!changes.contains_inbound("shop", "api-v1"));
+}
+
+/// All resources of a mesh by kind, name and, for `inbound`, pod.
+fn resources(mesh: &Mesh) -> BTreeMap<(ResourceKind, String, String), String> {
+    let mut all = BTreeMap::new();
+    let anybody = NodeRef { namespace: String::new(), pod: String::new() };
+    for kind in ResourceKind::ALL {
+        for name in names(mesh, kind).filter(|name| name != INBOUND_LISTENER) {
+            let found =
+                resource(mesh, kind, &name, &anybody).unwrap_or_else(|| panic!("{} {name} is listed", kind.name()));
+            assert!(all.insert((kind, name, String::new()), found.version).is_none());
+        }
+    }
+    for name in mesh.manifests.pods.keys() {
+        let node = NodeRef { namespace: name.namespace.to_string(), pod: name.name.to_string() };
+        let found = resource(mesh, ResourceKind::Listener, INBOUND_LISTENER, &node).unwrap();
+        all.insert((ResourceKind::Listener, INBOUND_LISTENER.to_owned(), name.to_string()), found.version);
+    }
+    all
+}
+
+fn texts() -> impl Strategy<Value = String> {
+    let (address, port) = (0..5u8, prop::sample::select(vec![80u16, 81, 3306]));
+    let name = prop::sample::select(vec!["a", "b", "c"]);
+    let port_name = prop::sample::select(vec!["http", "tcp", "any"]);
+    let service =
+        (name.clone(), address.clone(), port.clone(), port_name.clone()).prop_map(|(name, ip, port, kind)| {
+            let address = if ip == 4 { "None".to_owned() } else { format!("10.0.0.{ip}") };
+            let spec = format!("{{clusterIP: {address}, ports: [{{name: {kind}, port: {port}}}]}}");
+            format!("{{apiVersion: v1, kind: Service, metadata: {{name: {name}, namespace: shop}}, spec: {spec}}}")
+        });
+    let pod = (name.clone(), address.clone(), 0..3u8, any::<bool>()).prop_map(|(name, ip, port, injected)| {
+        let inject = if injected { "enabled" } else { "disabled" };
+        let metadata = format!("{{name: {name}, namespace: shop, labels: {{weft.dev/inject: {inject}}}}}");
+        let container = format!("{{name: x, ports: [{{name: http, containerPort: 808{port}}}]}}");
+        let status = format!("{{podIP: 10.0.0.{ip}, podIPs: [{{ip: 'fd00::{ip}'}}]}}");
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {metadata}, spec: {{containers: [{container}]}}, status: {status}}}"
+        )
+    });
+    let slice = (name.clone(), name.clone(), address, 0..3u8, port_name, 0..3u8).prop_map(
+        |(name, service, ip, port, kind, state)| {
+            let conditions = ["{}", "{ready: false}", "{terminating: true}"][usize::from(state)];
+            let metadata =
+                format!("{{name: {name}, namespace: shop, labels: {{kubernetes.io/service-name: {service}}}}}");
+            let endpoint = format!("{{addresses: [10.0.0.{ip}], conditions: {conditions}}}");
+            format!(
+                "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {metadata}, addressType: IPv4, \
+                 ports: [{{name: {kind}, port: 808{port}}}], endpoints: [{endpoint}]}}"
+            )
+        },
+    );
+    let route = (name.clone(), name.clone(), name, port).prop_map(|(name, parent, backend, port)| {
+        let parent = format!("{{group: '', kind: Service, name: {parent}, port: {port}}}");
+        let rule = format!("{{backendRefs: [{{name: {backend}, port: {port}}}]}}");
+        format!(
+            "{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: {name}, namespace: shop}}, \
+             spec: {{parentRefs: [{parent}], rules: [{rule}]}}}}"
+        )
+    });
+    prop_oneof![service, pod, slice, route]
+}
+
+fn splits() -> impl Strategy<Value = Vec<Split>> {
+    let name = || prop::sample::select(vec!["a", "b", "c"]);
+    let port = prop::sample::select(vec![0u16, 80, 81]);
+    prop::collection::vec((name(), name(), name(), port), 0..2).prop_map(|splits| {
+        let split = |(service, one, other, port)| split(service, &[(one, port, 1), (other, 0, 2)]);
+        splits.into_iter().map(split).collect()
+    })
+}
+
+/// Objects of one kind and name: the last counts, as if it were an edit.
+fn manifests(texts: &[String]) -> Manifests {
+    let mut all = Manifests::default();
+    for text in texts {
+        let one = good(text);
+        all.services.extend(one.services);
+        all.pods.extend(one.pods);
+        all.endpoint_slices.extend(one.endpoint_slices);
+        all.http_routes.extend(one.http_routes);
+    }
+    all
+}
+
+/// What is the same keeps its `Arc`, as the registry does it.
+fn share(old: &Manifests, new: &mut Manifests) {
+    fn each<T: PartialEq>(old: &BTreeMap<ObjectName, Arc<T>>, new: &mut BTreeMap<ObjectName, Arc<T>>) {
+        for (name, value) in new {
+            if let Some(same) = old.get(name).filter(|same| *same == value) {
+                *value = same.clone();
+            }
+        }
+    }
+    each(&old.services, &mut new.services);
+    each(&old.pods, &mut new.pods);
+    each::<EndpointSlice>(&old.endpoint_slices, &mut new.endpoint_slices);
+    each(&old.http_routes, &mut new.http_routes);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_differs_but_what_is_told(
+        texts in prop::collection::vec(texts(), 4..16),
+        edits in prop::collection::vec(texts(), 1..3),
+        gone in any::<prop::sample::Index>(),
+        old_splits in splits(),
+        new_splits in splits(),
+        keep_splits in any::<bool>(),
+    ) {
+        let old = manifests(&texts);
+        let mut kept = texts.clone();
+        kept.remove(gone.index(texts.len()));
+        kept.extend(edits);
+        let mut new = manifests(&kept);
+        share(&old, &mut new);
+        let old_mesh = split_mesh(old, &old_splits);
+        let mut new_mesh = split_mesh(new, &new_splits);
+        if keep_splits {
+            new_mesh.splits = old_mesh.splits.clone();
+        }
+        let changes = new_mesh.changed(&old_mesh);
+        let (old, new) = (resources(&old_mesh), resources(&new_mesh));
+        for (kind, name, pod) in old.keys().chain(new.keys()) {
+            let key = (*kind, name.clone(), pod.clone());
+            let told = match pod.split_once('/') {
+                Some((namespace, pod)) => changes.contains_inbound(namespace, pod),
+                None => changes.contains(*kind, name),
+            };
+            prop_assert!(told || old.get(&key) == new.get(&key), "{} {name} {pod} differs", kind.name());
+        }
+    }
+
+    #[test]
+    fn the_order_of_objects_does_not_matter(texts in prop::collection::vec(texts(), 1..12), splits in splits()) {
+        let once = manifests(&texts);
+        // Object by object, backwards: what is there already stays, as it was the later one.
+        let mut backwards = Manifests::default();
+        for text in texts.iter().rev() {
+            let one = good(text);
+            one.services.into_iter().for_each(|(name, value)| { backwards.services.entry(name).or_insert(value); });
+            one.pods.into_iter().for_each(|(name, value)| { backwards.pods.entry(name).or_insert(value); });
+            one.endpoint_slices.into_iter().for_each(|(name, value)| {
+                backwards.endpoint_slices.entry(name).or_insert(value);
+            });
+            one.http_routes.into_iter().for_each(|(name, value)| { backwards.http_routes.entry(name).or_insert(value); });
+        }
+        prop_assert_eq!(resources(&split_mesh(once, &splits)), resources(&split_mesh(backwards, &splits)));
+    }
+}

@@ -1,0 +1,26 @@
+//! For tests: manifests from text, and a small mesh to play with.
+
+use super::Fault;
+use super::files::state;
+use crate::mesh::Manifests;
+
+/// `web` calls `api`, of which `v1` and `v2` run; `api` calls `users`.
+pub(crate) const DEMO: &str = include_str!("testing/demo.yaml");
+
+/// What one file says, and what is wrong with it.
+pub(crate) fn read(text: &str) -> (Manifests, Vec<Fault>) {
+    let state = state::FileState::read("mesh.yaml", text, &state::FileState::default());
+    state::merge([("mesh.yaml", &state)].into_iter())
+}
+
+/// What one file says, with nothing wrong in it.
+pub(crate) fn good(text: &str) -> Manifests {
+    let (manifests, faults) = read(text);
+    assert_eq!(faults, [], "in {text}");
+    manifests
+}
+
+/// What is wrong with a file, as people see it.
+pub(crate) fn faults(text: &str) -> Vec<String> {
+    read(text).1.iter().map(ToString::to_string).collect()
+}
