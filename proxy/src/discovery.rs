@@ -21,11 +21,11 @@ mod graph;
 mod link;
 mod resources;
 mod state;
+#[cfg(test)]
+mod testing;
 mod values;
 
 pub(crate) use client::{Client, Settings};
 pub(crate) use directory::{Answer, Counts, Directory};
-pub(crate) use state::{ResourceState, ResourceStatus};
-pub(crate) use values::{
-    Cluster, Destination, Endpoint, Endpoints, Inbound, MeshEndpoint, Mtls, PortPolicy, Protocol, Traffic,
-};
+pub(crate) use state::ResourceState;
+pub(crate) use values::{Cluster, Destination, Endpoint, Endpoints, Mtls, PortPolicy, Protocol};

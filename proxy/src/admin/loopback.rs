@@ -14,7 +14,9 @@ pub(super) async fn require_host(request: Request, next: Next) -> Response {
     let authority = header.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
     match authority {
         Some(host) if is_loopback(host) => next.run(request).await,
-        _ => (StatusCode::FORBIDDEN, "the admin port answers on localhost only; check the Host header\n").into_response(),
+        _ => {
+            (StatusCode::FORBIDDEN, "the admin port answers on localhost only; check the Host header\n").into_response()
+        }
     }
 }
 

@@ -1,1 +1,130 @@
-//! Tests.
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::*;
+
+const REQUIRED: [(&str, &str); 5] = [
+    ("WEFT_CONTROL_PLANE", "10.96.0.2:15012"),
+    ("WEFT_TRUST_BUNDLE", "/var/run/weft/trust-bundle.pem"),
+    ("WEFT_TOKEN_FILE", "/var/run/secrets/token"),
+    ("WEFT_POD_NAME", "api-0"),
+    ("WEFT_POD_NAMESPACE", "shop"),
+];
+
+fn read(changes: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let variables: HashMap<_, _> = REQUIRED.into_iter().chain(changes.iter().copied()).collect();
+    Config::from_env(|name| variables.get(name).map(|value| (*value).to_owned()))
+}
+
+/// The variables that are at fault.
+fn faults(changes: &[(&str, &str)]) -> Vec<&'static str> {
+    read(changes).expect_err("no fault").faults.iter().map(|fault| fault.variable).collect()
+}
+
+#[test]
+fn five_variables_are_enough() {
+    let config = read(&[]).unwrap();
+    assert_eq!(config.identity.spiffe_id.as_str(), "spiffe://cluster.local/ns/shop/sa/default");
+    assert_eq!(config.identity.node_id(), "api-0.shop");
+    assert_eq!(config.identity.workload, "api-0");
+    assert_eq!(config.control_plane.spiffe_id.as_str(), "spiffe://cluster.local/ns/weft-system/sa/weft-control");
+    assert_eq!((config.outbound.port, config.inbound.port, config.inbound.mesh_port), (15001, 15006, 15008));
+    assert_eq!((config.admin.port, config.admin.metrics_port), (15000, 15020));
+    assert_eq!(config.outbound.unknown_destination, UnknownDestination::Passthrough);
+    assert_eq!(config.outbound.discovery_timeout, Duration::from_secs(1));
+    assert_eq!(config.drain.grace, Duration::from_secs(25));
+    assert_eq!(config.telemetry.log_filter, "info");
+    assert_eq!(config.telemetry.access_log, AccessLog::Off);
+    assert!(config.telemetry.traces.is_none() && config.socket_mark.is_none());
+    assert!(config.workers.get() >= 1);
+}
+
+#[test]
+fn all_faults_are_told_at_once_with_value_and_what_is_allowed() {
+    let nothing = Config::from_env(|_| None).unwrap_err();
+    let missing: Vec<_> = nothing.faults.iter().map(|fault| fault.variable).collect();
+    let mut expected: Vec<_> = REQUIRED.iter().map(|(name, _)| *name).collect();
+    let mut sorted = missing.clone();
+    (expected.sort_unstable(), sorted.sort_unstable());
+    assert_eq!(sorted, expected);
+
+    let error = read(&[("WEFT_CONTROL_PLANE", "control:15012"), ("WEFT_DRAIN_GRACE", "soon")]).unwrap_err().to_string();
+    assert!(error.contains("WEFT_CONTROL_PLANE=\"control:15012\": is not an IP address with a port; expected"), "{error}");
+    assert!(error.contains("WEFT_DRAIN_GRACE=\"soon\": "), "{error}");
+}
+
+#[test]
+fn wrong_values_are_faults() {
+    for (name, value) in [
+        ("WEFT_CONTROL_PLANE", "10.0.0.1"),
+        ("WEFT_CONTROL_PLANE", "10.0.0.1:0"),
+        ("WEFT_TRUST_DOMAIN", "not a domain"),
+        ("WEFT_POD_NAME", "-api"),
+        ("WEFT_POD_NAMESPACE", "a.b"),
+        ("WEFT_SERVICE_ACCOUNT", "a/b"),
+        ("WEFT_POD_IPS", "10.0.0.1;10.0.0.2"),
+        ("WEFT_WORKERS", "0"),
+        ("WEFT_WORKERS", "1000"),
+        ("WEFT_SOCKET_MARK", "0"),
+        ("WEFT_UNKNOWN_DESTINATION", "drop"),
+        ("WEFT_DISCOVERY_TIMEOUT", "0s"),
+        ("WEFT_DETECT_TIMEOUT", "1"),
+        ("WEFT_LOG", "weft=loud"),
+        ("WEFT_LOG_FORMAT", "xml"),
+        ("WEFT_ACCESS_LOG", "some"),
+        ("WEFT_OUTBOUND_PORT", "0"),
+        ("WEFT_METRICS_PORT", "15008"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a"),
+    ] {
+        assert_eq!(faults(&[(name, value)]), [name], "{value}");
+    }
+}
+
+#[test]
+fn values_are_read_as_documented() {
+    let config = read(&[
+        ("WEFT_TRUST_DOMAIN", "example.org"),
+        ("WEFT_SERVICE_ACCOUNT", "api"),
+        ("WEFT_WORKLOAD", "api-v1"),
+        ("WEFT_POD_IPS", "10.1.0.7, fd00::7"),
+        ("WEFT_WORKERS", "3"),
+        ("WEFT_SOCKET_MARK", "0x539"),
+        ("WEFT_UNKNOWN_DESTINATION", "refuse"),
+        ("WEFT_DETECT_TIMEOUT", "250ms"),
+        ("WEFT_ACCESS_LOG", "errors"),
+        ("WEFT_LOG_FORMAT", "json"),
+        ("WEFT_MESH_PORT", "25008"),
+        ("WEFT_DRAIN_GRACE", ""),
+    ])
+    .unwrap();
+    assert_eq!(config.identity.spiffe_id.as_str(), "spiffe://example.org/ns/shop/sa/api");
+    assert_eq!(config.identity.addresses.len(), 2);
+    assert_eq!((config.workers.get(), config.socket_mark), (3, Some(1337)));
+    assert_eq!(config.outbound.unknown_destination, UnknownDestination::Refuse);
+    assert_eq!(config.inbound.detect_timeout, Duration::from_millis(250));
+    assert_eq!(config.telemetry.access_log, AccessLog::Errors);
+    assert_eq!(config.telemetry.log_format, LogFormat::Json);
+    assert_eq!(config.inbound.mesh_port, 25008);
+    assert_eq!(config.drain.grace, Duration::from_secs(25), "the empty text counts as not set");
+}
+
+#[test]
+fn traces_follow_opentelemetrys_own_variables() {
+    let traces = |changes: &[(&str, &str)]| {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
+        read(&[&[endpoint], changes].concat()).unwrap().telemetry.traces.unwrap()
+    };
+    let plain = traces(&[("WEFT_WORKLOAD", "api-v1")]);
+    assert_eq!(plain.service_name, "api-v1");
+    assert_eq!(plain.sampler, Sampler { parent_based: true, ratio: 1.0 });
+    let attributes = ("OTEL_RESOURCE_ATTRIBUTES", "service.name=named,k8s.cluster.name=a%2Cb");
+    let named = traces(&[attributes]);
+    assert_eq!(named.service_name, "named");
+    assert_eq!(named.resource_attributes, [("k8s.cluster.name".to_owned(), "a,b".to_owned())]);
+    assert_eq!(traces(&[attributes, ("OTEL_SERVICE_NAME", "first")]).service_name, "first");
+    let sampled = traces(&[("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0.25")]);
+    assert_eq!(sampled.sampler, Sampler { parent_based: false, ratio: 0.25 });
+}

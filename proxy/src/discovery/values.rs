@@ -161,6 +161,11 @@ impl Inbound {
         Self { ports, others }
     }
 
+    /// Whether the control plane has described this port by itself.
+    pub(crate) fn declares(&self, port: u16) -> bool {
+        self.ports.contains_key(&port)
+    }
+
     /// What applies to a port of the application.
     pub(crate) fn port(&self, port: u16) -> PortPolicy {
         self.ports.get(&port).copied().unwrap_or(self.others)
