@@ -57,7 +57,7 @@ impl Play {
         let split = self.mesh.shift(shift).await?;
         self.load.start_counting();
         let took = asked.elapsed().as_secs_f64() * 1e3;
-        self.view.step(&format!("set {}: in force everywhere after {took:.0} ms", weights(&split)));
+        self.view.step(&format!("set {}: every proxy concerned has it after {took:.0} ms", weights(&split)));
         sleep_until(end).await;
         Ok(SplitResult::new(shift, self.load.stop_counting().await))
     }

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use weft_api::traffic::Split;
+use weft_api::traffic::{Backend, Split};
 
 use super::counters::Counted;
 use super::histogram::Histogram;
@@ -113,7 +113,7 @@ impl Frame<'_> {
     fn block(&self) -> Vec<String> {
         let answers: u64 = self.window.versions.values().sum();
         let mut lines =
-            vec![format!("{}  {}", clock(self.elapsed), self.split.map_or_else(|| "no split".to_owned(), weights))];
+            vec![format!("{}  {}", clock(self.elapsed), self.split.map_or_else(|| "no split".to_owned(), held))];
         let mut versions: BTreeSet<&str> = ["v1", "v2"].into();
         versions.extend(self.window.versions.keys().map(String::as_str));
         for version in versions {
@@ -138,27 +138,21 @@ impl Frame<'_> {
     }
 }
 
-/// A split as it was set: `api = v1 90 %, v2 10 %  (version 1, held by 1 of 1 proxies)`.
+/// A split in force: `api = v1 90 %, v2 10 %  (version 1, held by 1 of 1 proxies)`.
+fn held(split: &Split) -> String {
+    let rollout = split.rollout.unwrap_or_default();
+    format!("{}  (version {}, held by {} of {} proxies)", weights(split), split.version, rollout.current, rollout.proxies)
+}
+
+/// A split's weights: `api = v1 90 %, v2 10 %`.
 pub(super) fn weights(split: &Split) -> String {
     let sum = split.backends.iter().map(|backend| backend.weight).fold(0, i64::saturating_add);
     let prefix = format!("{}-", split.service);
-    let shares: Vec<_> = split
-        .backends
-        .iter()
-        .map(|backend| {
-            let version = backend.service.strip_prefix(&prefix).unwrap_or(&backend.service);
-            format!("{version} {}", text::share(backend.weight, sum))
-        })
-        .collect();
-    let rollout = split.rollout.unwrap_or_default();
-    format!(
-        "{} = {}  (version {}, held by {} of {} proxies)",
-        split.service,
-        shares.join(", "),
-        split.version,
-        rollout.current,
-        rollout.proxies
-    )
+    let share = |backend: &Backend| {
+        let version = backend.service.strip_prefix(&prefix).unwrap_or(&backend.service);
+        format!("{version} {}", text::share(backend.weight, sum))
+    };
+    format!("{} = {}", split.service, split.backends.iter().map(share).collect::<Vec<_>>().join(", "))
 }
 
 /// `p50 2.1 ms  p99 6.3 ms`.

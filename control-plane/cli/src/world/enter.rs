@@ -59,7 +59,10 @@ pub enum EnterError {
 /// Where the kernel forbids namespaces, with the setting to change.
 pub fn enter() -> Result<(), EnterError> {
     match std::env::var(STAGE).as_deref() {
-        Ok(INSIDE) => Ok(()),
+        // What a supervisor blocks, to read it from a descriptor, its children inherit.
+        Ok(INSIDE) => supervised_signals()
+            .thread_unblock()
+            .map_err(|errno| EnterError::Step { step: "unblock signals", source: errno.into() }),
         Ok(INIT) => {
             furnish()?;
             match supervise(INSIDE)? {}
@@ -72,7 +75,7 @@ pub fn enter() -> Result<(), EnterError> {
 }
 
 /// A command that, should it be a program that enters a world, will enter one of its own.
-pub(super) fn outside(command: &mut Command) -> &mut Command {
+pub fn outside(command: &mut Command) -> &mut Command {
     command.env_remove(STAGE)
 }
 
@@ -127,12 +130,15 @@ fn furnish() -> Result<(), EnterError> {
     mount::<str, str, str, str>(Some("tmpfs"), "/run", Some("tmpfs"), hardened, None).map_err(failed("mount /run"))
 }
 
+/// What a supervisor waits for: the signals that it passes on, and the end of a child.
+fn supervised_signals() -> SigSet {
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGCHLD].into_iter().collect()
+}
+
 /// Starts this program again as `stage`, passes signals on, reaps, and ends as it ends.
 fn supervise(stage: &str) -> Result<Infallible, EnterError> {
     let failed = |step| move |source: io::Error| EnterError::Step { step, source };
-    let forwarded = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
-    let mut signals: SigSet = forwarded.into_iter().collect();
-    signals.add(Signal::SIGCHLD);
+    let signals = supervised_signals();
     signals.thread_block().map_err(|errno| failed("block signals")(errno.into()))?;
     let pending = SignalFd::new(&signals).map_err(|errno| failed("listen for signals")(errno.into()))?;
 
