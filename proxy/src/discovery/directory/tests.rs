@@ -104,12 +104,12 @@ fn the_table_stays_bounded_however_many_addresses_are_dialled() {
     assert_eq!(found.count(), shared.destinations.load(Ordering::Relaxed));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_look_up_without_an_answer_ends_after_the_time_out() {
     let (directory, _shared, _commands) = Directory::new(Duration::from_secs(1));
     let started = tokio::time::Instant::now();
     assert!(matches!(directory.destination(address(1)).await, Answer::Unavailable));
-    assert_eq!(started.elapsed(), Duration::from_secs(1));
+    assert!(started.elapsed() >= Duration::from_secs(1));
     assert_eq!(directory.counts().unavailable, 1);
 }
 
