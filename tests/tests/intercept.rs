@@ -88,10 +88,13 @@ async fn own_traffic(world: World, backend: &str) -> Result<()> {
     ensure!(marked.await? == "app", "a marked socket is redirected");
     ensure!(reached(&pod, target).await? == format!("outbound {target}"), "a socket without a mark is not redirected");
 
-    // All that runs in a world runs as user and group 0.
+    // All that runs in a world runs as user and group 0, and iptables takes only ids that the user namespace knows.
     for (of_others, own) in [("--proxy-uid=2102", "--proxy-uid=0"), ("--proxy-gid=2102", "--proxy-gid=0")] {
-        intercept(&pod, backend, &[of_others])?;
-        ensure!(reached(&pod, target).await? == format!("outbound {target}"), "{of_others} exempts user 0");
+        if backend == "nft" {
+            intercept(&pod, backend, &[of_others])?;
+            let came = reached(&pod, target).await?;
+            ensure!(came == format!("outbound {target}"), "{of_others} exempts user 0");
+        }
         intercept(&pod, backend, &[own])?;
         ensure!(reached(&pod, target).await? == "app", "{own} does not exempt user 0");
     }

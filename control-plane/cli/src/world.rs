@@ -35,7 +35,6 @@ mod sidecar;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,7 +48,7 @@ use tokio::time::{Instant, sleep};
 use weft_api::ports;
 
 pub use self::control::{ControlPlane, ControlPlaneBuilder};
-pub use self::enter::{EnterError, enter};
+pub use self::enter::{EnterError, enter, outside};
 pub use self::manifests::EndpointState;
 pub use self::metrics::{Metrics, Sample};
 pub use self::netns::{Netns, NetnsRuntime};
@@ -212,11 +211,7 @@ impl World {
 ///
 /// # Errors
 /// Where it still fails after `limit`: what was waited for, and the last error.
-pub async fn wait_until<T, F, C>(what: &str, limit: Duration, mut check: C) -> Result<T>
-where
-    C: FnMut() -> F,
-    F: Future<Output = Result<T>>,
-{
+pub async fn wait_until<T>(what: &str, limit: Duration, mut check: impl AsyncFnMut() -> Result<T>) -> Result<T> {
     let end = Instant::now() + limit;
     loop {
         match check().await {

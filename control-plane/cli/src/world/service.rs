@@ -62,6 +62,16 @@ impl ServiceBuilder {
         Ok(service)
     }
 
+    /// Writes it in place of `service`, whose name and addresses it takes.
+    ///
+    /// # Errors
+    /// Where the registry's folder cannot be written.
+    pub fn create_as(mut self, service: &Service) -> Result<Service> {
+        self.record.key = service.key.clone();
+        self.record.virtual_addresses = service.addresses;
+        self.create()
+    }
+
     fn add_port(mut self, port: u16, target: u16, protocol: Option<String>) -> Self {
         self.record.ports.push(PortRecord { port, target, protocol });
         self
