@@ -13,10 +13,13 @@ use std::time::Duration;
 use weft_api::ports;
 use weft_certs::spiffe::{SpiffeId, TrustDomain};
 
-pub(crate) use env::{ConfigError, Fault};
+pub(crate) use env::ConfigError;
 pub(crate) use telemetry::{AccessLog, LogFormat, Sampler, Telemetry, Traces};
 
 use env::Env;
+
+/// Kubernetes' own.
+const DEFAULT_TRUST_DOMAIN: &str = "cluster.local";
 
 /// Everything that the proxy is told at its start. It does not change while the proxy runs.
 #[derive(Clone, Debug)]
@@ -142,9 +145,11 @@ impl Config {
     pub(crate) fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut env = Env::new(&lookup);
         let trust_domain =
-            env.or("WEFT_TRUST_DOMAIN", "cluster.local", "a trust domain such as cluster.local", |text| {
+            env.or("WEFT_TRUST_DOMAIN", DEFAULT_TRUST_DOMAIN, "a trust domain such as cluster.local", |text| {
                 text.parse::<TrustDomain>().map_err(|error| error.to_string())
             });
+        // Another one in place of a wrong one, so that the faults of the other variables are found too.
+        let trust_domain = trust_domain.or_else(|| DEFAULT_TRUST_DOMAIN.parse().ok());
         let identity = trust_domain.as_ref().and_then(|domain| read_identity(&mut env, domain));
         let control_plane = trust_domain.as_ref().and_then(|domain| read_control_plane(&mut env, domain));
         let outbound = read_outbound(&mut env);

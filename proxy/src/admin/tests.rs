@@ -2,12 +2,13 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
+use futures::FutureExt as _;
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::drain::{self, Drain};
 use crate::discovery::{Client, Settings};
+use crate::drain::{self, Drain};
 
 /// The log of the test process, which there can be only one of.
 fn log() -> LogHandle {
@@ -83,7 +84,8 @@ async fn the_state_dump_is_json() {
 #[tokio::test]
 async fn the_log_filter_is_read_and_changed_and_a_bad_one_refused() {
     let (admin, _drain) = admin();
-    let put = |filter: &'static str| send(control::router(admin.clone()), Method::PUT, "/log-level", "localhost", filter);
+    let put =
+        |filter: &'static str| send(control::router(admin.clone()), Method::PUT, "/log-level", "localhost", filter);
     assert_eq!(put("weft_proxy=debug\n").await, (StatusCode::OK, "weft_proxy=debug\n".to_owned()));
     let (status, reason) = put("weft=loud").await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
@@ -94,10 +96,10 @@ async fn the_log_filter_is_read_and_changed_and_a_bad_one_refused() {
 #[tokio::test]
 async fn drain_starts_the_drain() {
     let (admin, drain) = admin();
-    assert!(!drain.is_started());
+    assert!(drain.started().now_or_never().is_none());
     let (status, _) = send(control::router(admin), Method::POST, "/drain", "127.0.0.1:15000", "").await;
     assert_eq!(status, StatusCode::ACCEPTED);
-    assert!(drain.is_started());
+    drain.started().await;
 }
 
 #[tokio::test]
@@ -105,7 +107,7 @@ async fn other_hosts_are_refused() {
     let (admin, drain) = admin();
     let (status, _) = send(control::router(admin), Method::POST, "/drain", "evil.example", "").await;
     assert_eq!(status, StatusCode::FORBIDDEN);
-    assert!(!drain.is_started());
+    assert!(drain.started().now_or_never().is_none());
 }
 
 #[tokio::test]

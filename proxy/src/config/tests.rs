@@ -45,11 +45,15 @@ fn all_faults_are_told_at_once_with_value_and_what_is_allowed() {
     let missing: Vec<_> = nothing.faults.iter().map(|fault| fault.variable).collect();
     let mut expected: Vec<_> = REQUIRED.iter().map(|(name, _)| *name).collect();
     let mut sorted = missing.clone();
-    (expected.sort_unstable(), sorted.sort_unstable());
+    expected.sort_unstable();
+    sorted.sort_unstable();
     assert_eq!(sorted, expected);
 
     let error = read(&[("WEFT_CONTROL_PLANE", "control:15012"), ("WEFT_DRAIN_GRACE", "soon")]).unwrap_err().to_string();
-    assert!(error.contains("WEFT_CONTROL_PLANE=\"control:15012\": is not an IP address with a port; expected"), "{error}");
+    assert!(
+        error.contains("WEFT_CONTROL_PLANE=\"control:15012\": is not an IP address with a port; expected"),
+        "{error}"
+    );
     assert!(error.contains("WEFT_DRAIN_GRACE=\"soon\": "), "{error}");
 }
 

@@ -134,6 +134,8 @@ struct State {
     requests: Option<mpsc::Sender<DeltaDiscoveryRequest>>,
     /// Whether the last thing that was said about the connection in the log is that it is gone.
     said_gone: bool,
+    /// Whether the last thing that was said about room in the log is that there is none.
+    said_full: bool,
 }
 
 impl State {
@@ -147,6 +149,7 @@ impl State {
             waiting: HashMap::new(),
             requests: None,
             said_gone: false,
+            said_full: false,
         }
     }
 
@@ -163,9 +166,14 @@ impl State {
     fn want(&mut self, dialled: SocketAddr, answer: oneshot::Sender<Answer>, now: Instant) {
         match self.holdings.admit(dialled, now) {
             Admission::Held => {}
-            Admission::Admitted { evicted } => evicted.into_iter().for_each(|dialled| self.release(dialled)),
+            Admission::Admitted { evicted } => {
+                self.said_full = false;
+                evicted.into_iter().for_each(|dialled| self.release(dialled));
+            }
             Admission::Full => {
-                tracing::warn!(%dialled, "no room for another destination: all that are held are in use");
+                if !std::mem::replace(&mut self.said_full, true) {
+                    tracing::warn!(%dialled, "no room for another destination: all that are held are in use");
+                }
                 let _ = answer.send(Answer::Unavailable);
                 return;
             }

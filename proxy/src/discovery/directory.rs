@@ -164,8 +164,12 @@ impl Entry {
 
     /// Whether it was used since this was last asked, or is being used by a connection.
     fn take_used(&self) -> bool {
-        let held = self.destination.as_ref().is_some_and(|destination| Arc::strong_count(destination) > 1);
-        self.used.swap(false, Ordering::Relaxed) || held
+        self.used.swap(false, Ordering::Relaxed) || self.is_held()
+    }
+
+    /// Whether a connection is using it.
+    fn is_held(&self) -> bool {
+        self.destination.as_ref().is_some_and(|destination| Arc::strong_count(destination) > 1)
     }
 
     fn answer(&self) -> Answer {

@@ -262,7 +262,7 @@ impl Graph {
                 }
             }
             Verdict::Ready(plan) => {
-                if let Some(destination) = node.publish(dialled, plan) {
+                if let Some(destination) = node.publish(plan) {
                     self.answers.push((dialled, Answer::Known(destination)));
                 }
             }
@@ -369,7 +369,7 @@ impl Graph {
 
 impl Node {
     /// Publishes the traffic of a plan, if it is another one. Returns the destination, if threads don't know it yet.
-    fn publish(&mut self, dialled: SocketAddr, plan: Plan) -> Option<Arc<Destination>> {
+    fn publish(&mut self, plan: Plan) -> Option<Arc<Destination>> {
         let same = self.published.as_ref().is_some_and(|published| published.is_same(&plan));
         if same && self.shown == Shown::Known {
             return None;
@@ -381,7 +381,7 @@ impl Node {
             destination.publish(traffic);
             return (!known).then_some(destination);
         }
-        let destination = Arc::new(Destination::new(dialled.to_string().into(), traffic));
+        let destination = Arc::new(Destination::new(traffic));
         self.destination = Arc::downgrade(&destination);
         Some(destination)
     }
@@ -390,9 +390,6 @@ impl Node {
     fn retire(&mut self) {
         self.shown = Shown::Unknown;
         self.published = None;
-        if let Some(destination) = self.destination.upgrade() {
-            destination.retire();
-        }
     }
 }
 

@@ -19,8 +19,8 @@ use weft_api::xds::pb::envoy::extensions::filters::network::http_connection_mana
     HttpConnectionManager, Rds, http_connection_manager::RouteSpecifier,
 };
 use weft_api::xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
-use weft_api::xds::pb::envoy::r#type::matcher::v3::RegexMatcher;
 use weft_api::xds::pb::envoy::service::discovery::v3::Resource;
+use weft_api::xds::pb::envoy::r#type::matcher::v3::RegexMatcher;
 use weft_api::xds::pb::google::protobuf::{Any, UInt32Value, value::Kind};
 use weft_api::xds::{self, Cluster, ClusterLoadAssignment, Listener, RouteConfiguration};
 

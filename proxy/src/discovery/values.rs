@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -14,23 +14,17 @@ use weft_rules::weighted::Weighted;
 /// Something that the application dials: an address of a Service's port, or of a pod.
 ///
 /// Whoever holds one keeps its subscription alive, so that a long connection sees every change; don't keep it longer
-/// than the connection.
+/// than the connection. When the control plane says that there is no such destination any more, connections that are
+/// open keep its last traffic, and new ones get the answer `Unknown`.
 #[derive(Debug)]
 pub(crate) struct Destination {
-    name: Arc<str>,
     traffic: ArcSwap<Traffic>,
-    retired: AtomicBool,
 }
 
 impl Destination {
-    /// A destination by the name of its listener, `IP:PORT`.
-    pub(crate) fn new(name: Arc<str>, traffic: Arc<Traffic>) -> Self {
-        Self { name, traffic: ArcSwap::new(traffic), retired: AtomicBool::new(false) }
-    }
-
-    /// The name of its listener: the address that is dialled, `IP:PORT`.
-    pub(crate) fn name(&self) -> &Arc<str> {
-        &self.name
+    /// A destination with its first traffic.
+    pub(super) fn new(traffic: Arc<Traffic>) -> Self {
+        Self { traffic: ArcSwap::new(traffic) }
     }
 
     /// Where its traffic goes now. Swapped as a whole when the configuration changes.
@@ -38,19 +32,8 @@ impl Destination {
         self.traffic.load()
     }
 
-    /// Whether the control plane has said that there is no such destination any more. Connections that are open keep
-    /// its last traffic; they should not be used for longer than needed.
-    pub(crate) fn is_retired(&self) -> bool {
-        self.retired.load(Ordering::Relaxed)
-    }
-
     pub(super) fn publish(&self, traffic: Arc<Traffic>) {
         self.traffic.store(traffic);
-        self.retired.store(false, Ordering::Relaxed);
-    }
-
-    pub(super) fn retire(&self) {
-        self.retired.store(true, Ordering::Relaxed);
     }
 }
 

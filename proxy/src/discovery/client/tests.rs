@@ -129,9 +129,10 @@ impl World {
         let address = listener.local_addr().unwrap();
         let (streams, received) = mpsc::channel(4);
         let mut tasks = JoinSet::new();
-        let server = tonic::transport::Server::builder().add_service(AggregatedDiscoveryServiceServer::new(Ads(streams)));
+        let server =
+            tonic::transport::Server::builder().add_service(AggregatedDiscoveryServiceServer::new(Ads(streams)));
         tasks.spawn(async move { server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap() });
-        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect_lazily();
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy();
         let settings = Settings::new("api-0.shop".to_owned(), Duration::from_secs(20));
         let (directory, client) = Client::new(settings);
         let expires = watch::Sender::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
@@ -213,7 +214,8 @@ async fn after_a_reconnect_only_what_differs_need_be_sent() {
     for _ in ResourceKind::ALL {
         let request = stream.request().await;
         node = node.or(request.node);
-        versions.extend(request.initial_resource_versions.into_iter().map(|(_, version)| (version, request.type_url.clone())));
+        versions
+            .extend(request.initial_resource_versions.into_values().map(|version| (version, request.type_url.clone())));
     }
     assert_eq!(node.unwrap().id, "api-0.shop");
     let kinds: Vec<_> = ["l1", "r1", "c1", "e1"].iter().map(|version| versions[*version].as_str()).collect();

@@ -29,6 +29,12 @@ struct Holding {
     last_used: Instant,
 }
 
+impl Holding {
+    fn is_held(&self) -> bool {
+        self.entry.as_ref().is_some_and(|entry| entry.is_held())
+    }
+}
+
 /// What becomes of an address that is asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::discovery) enum Admission {
@@ -75,37 +81,36 @@ impl Holdings {
 
     /// Gives up what was not used for the idle time; returns it.
     pub(in crate::discovery) fn expire(&mut self, now: Instant) -> Vec<SocketAddr> {
-        let idle = self.idle;
-        let expired: Vec<_> = self
-            .ages(now)
-            .filter(|(_, last_used)| now.saturating_duration_since(*last_used) >= idle)
-            .map(|(dialled, _)| dialled)
-            .collect();
+        self.look(now);
+        let unused_for = |holding: &Holding| now.saturating_duration_since(holding.last_used);
+        let expired = self.held.iter().filter(|(_, holding)| unused_for(holding) >= self.idle);
+        let expired: Vec<_> = expired.map(|(dialled, _)| *dialled).collect();
         self.remove(&expired);
         expired
     }
 
-    /// Gives up those that have been unused for longest, none that is in use; returns them.
+    /// Gives up those that have been unused for longest, none that a connection is using; returns them.
     fn evict(&mut self, now: Instant) -> Vec<SocketAddr> {
-        let mut idle: Vec<_> = self.ages(now).filter(|(_, last_used)| *last_used < now).collect();
-        let wanted = (self.capacity / EVICTED_SHARE).max(1).min(idle.len());
-        if wanted < idle.len() {
-            idle.select_nth_unstable_by_key(wanted, |(_, last_used)| *last_used);
+        self.look(now);
+        let free = self.held.iter().filter(|(_, holding)| !holding.is_held());
+        let mut free: Vec<_> = free.map(|(dialled, holding)| (holding.last_used, *dialled)).collect();
+        let wanted = (self.capacity / EVICTED_SHARE).max(1).min(free.len());
+        if wanted < free.len() {
+            free.select_nth_unstable(wanted);
         }
-        let evicted: Vec<_> = idle.into_iter().take(wanted).map(|(dialled, _)| dialled).collect();
+        let evicted: Vec<_> = free.into_iter().take(wanted).map(|(_, dialled)| dialled).collect();
         self.remove(&evicted);
         self.shared.evicted.fetch_add(evicted.len() as u64, Ordering::Relaxed);
         evicted
     }
 
-    /// All addresses with the time of their last use, as far as this is known: to the time of the last look.
-    fn ages(&mut self, now: Instant) -> impl Iterator<Item = (SocketAddr, Instant)> {
-        self.held.iter_mut().map(move |(dialled, holding)| {
+    /// Brings the times of the last use up to date. They are as exact as these looks are frequent.
+    fn look(&mut self, now: Instant) {
+        for holding in self.held.values_mut() {
             if holding.entry.as_ref().is_some_and(|entry| entry.take_used()) {
                 holding.last_used = now;
             }
-            (*dialled, holding.last_used)
-        })
+        }
     }
 
     fn remove(&mut self, gone: &[SocketAddr]) {

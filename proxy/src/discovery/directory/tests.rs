@@ -14,7 +14,7 @@ fn address(last: u8) -> SocketAddr {
 fn destination() -> Arc<Destination> {
     let traffic =
         Traffic { protocol: Protocol::Http, routes: Routes::new(Vec::new()), opaque: None, service: "a/b:80".into() };
-    Arc::new(Destination::new("10.96.0.1:80".into(), Arc::new(traffic)))
+    Arc::new(Destination::new(Arc::new(traffic)))
 }
 
 /// The table with room for so many, without a control thread.

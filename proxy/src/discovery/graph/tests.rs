@@ -85,7 +85,9 @@ impl World {
 fn backends(traffic: &Traffic) -> Vec<(String, u32)> {
     let rules = traffic.routes.rules().iter();
     let backends = rules.filter_map(|rule| match &rule.action {
-        Action::Forward { backends, .. } => Some(backends.iter().map(|(cluster, weight)| (cluster.name.to_string(), weight))),
+        Action::Forward { backends, .. } => {
+            Some(backends.iter().map(|(cluster, weight)| (cluster.name.to_string(), weight)))
+        }
         Action::Respond(_) => None,
     });
     backends.flatten().collect()
@@ -97,7 +99,8 @@ fn addresses(traffic: &Traffic) -> Vec<String> {
         Action::Forward { backends, .. } => backends.iter().next().map(|(cluster, _)| cluster.clone()),
         Action::Respond(_) => None,
     });
-    let opaque = traffic.opaque.iter().filter_map(|weighted| weighted.iter().next().map(|(cluster, _)| cluster.clone()));
+    let opaque =
+        traffic.opaque.iter().filter_map(|weighted| weighted.iter().next().map(|(cluster, _)| cluster.clone()));
     let all = clusters.chain(opaque).flat_map(|cluster| cluster.endpoints().all.clone());
     all.map(|endpoint| endpoint.address.to_string()).collect()
 }
@@ -118,7 +121,6 @@ fn subscribes_to_each_resource_when_it_is_named() {
     world.give("shop/api-v1:80", "1", &assignment("shop/api-v1:80", &[("10.1.0.1", 8080)]));
 
     let destination = world.known();
-    assert_eq!(destination.name().as_ref(), API);
     let traffic = destination.traffic();
     assert_eq!(traffic.protocol, Protocol::Http);
     assert_eq!(traffic.service.as_ref(), "shop/api:80");
@@ -188,14 +190,12 @@ fn a_deleted_service_is_unknown_to_new_connections_and_stays_for_open_ones() {
     let destination = world.known();
     world.remove(ResourceKind::Listener, API);
     assert!(matches!(world.answers.pop(), Some((_, Answer::Unknown))));
-    assert!(destination.is_retired());
     assert_eq!(addresses(&destination.traffic()), ["10.1.0.1:8080"]);
     assert_eq!(world.subscribed(), ["Listener 10.96.0.10:80", "Listener inbound"]);
 
     world.give_service(API, "shop/api:80", &[("10.1.0.2", 8080)]);
     let again = world.known();
     assert!(Arc::ptr_eq(&destination, &again), "open connections would not see its changes");
-    assert!(!destination.is_retired());
     assert_eq!(addresses(&destination.traffic()), ["10.1.0.2:8080"]);
 }
 

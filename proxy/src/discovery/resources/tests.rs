@@ -137,7 +137,11 @@ fn inbound_ports_have_their_protocol_and_policy() {
 fn inbound_policies_that_are_not_clear_are_refused() {
     let http = |port, mtls| make::inbound_chain(port, make::application_http_chain(), mtls);
     let name = INBOUND_LISTENER;
-    refused(name, &inbound(vec![http(8080, Some("maybe"))], None), "filter_chains[0].metadata.filter_metadata[weft.dev].mtls");
+    refused(
+        name,
+        &inbound(vec![http(8080, Some("maybe"))], None),
+        "filter_chains[0].metadata.filter_metadata[weft.dev].mtls",
+    );
     refused(name, &inbound(vec![http(0, None)], None), "filter_chains[0].filter_chain_match.destination_port");
     refused(name, &inbound(vec![http(80, None), http(80, None)], None), "filter_chains[1].filter_chain_match");
     let elsewhere = make::inbound_chain(80, make::tcp_chain("elsewhere"), None);
@@ -195,8 +199,16 @@ fn a_route_with_what_cannot_be_done_is_refused_by_the_path() {
     refused(NAME, &with(&|route| route.r#match = Some(RouteMatch::default())), &format!("{at}.match"));
     refused(NAME, &with(&|route| route.r#match = Some(make::regex("(["))), &format!("{at}.match.safe_regex.regex"));
     refused(NAME, &with(&|route| route.action = None), at);
-    refused(NAME, &with(&|route| *route = make::route(make::prefix("/"), &[("a:1", 0)])), &format!("{at}.route.weighted_clusters.clusters"));
-    refused(NAME, &with(&|route| route.request_headers_to_remove = vec!["a".to_owned()]), &format!("{at}.request_headers_to_remove"));
+    refused(
+        NAME,
+        &with(&|route| *route = make::route(make::prefix("/"), &[("a:1", 0)])),
+        &format!("{at}.route.weighted_clusters.clusters"),
+    );
+    refused(
+        NAME,
+        &with(&|route| route.request_headers_to_remove = vec!["a".to_owned()]),
+        &format!("{at}.request_headers_to_remove"),
+    );
     let rewrite = |route: &mut Route| match &mut route.action {
         Some(route::Action::Route(action)) => action.prefix_rewrite = "/other".to_owned(),
         other => panic!("{other:?}"),
@@ -244,7 +256,11 @@ fn clusters_are_eds_or_names() {
         other => panic!("{other:?}"),
     }
     let kind = |kind: DiscoveryType| Some(ClusterDiscoveryType::Type(kind.into()));
-    refused(NAME, &Cluster { cluster_discovery_type: kind(DiscoveryType::OriginalDst), ..make::eds_cluster(NAME) }, "type");
+    refused(
+        NAME,
+        &Cluster { cluster_discovery_type: kind(DiscoveryType::OriginalDst), ..make::eds_cluster(NAME) },
+        "type",
+    );
     refused(NAME, &Cluster { eds_cluster_config: None, ..make::eds_cluster(NAME) }, "eds_cluster_config.eds_config");
     refused(NAME, &Cluster { load_assignment: None, ..make::dns_cluster(NAME, "a", 1) }, "load_assignment.endpoints");
     let zero = Some(Default::default());
@@ -271,8 +287,11 @@ fn endpoints_have_their_identity_zone_and_health() {
         lb_endpoints: vec![meshed, draining, unhealthy],
         ..LocalityLbEndpoints::default()
     };
-    let found =
-        endpoints(&ClusterLoadAssignment { cluster_name: NAME.to_owned(), endpoints: vec![locality], ..Default::default() });
+    let found = endpoints(&ClusterLoadAssignment {
+        cluster_name: NAME.to_owned(),
+        endpoints: vec![locality],
+        ..Default::default()
+    });
     let [first, second] = found.all.as_slice() else { panic!("{found:?}") };
     let mesh = first.mesh.as_ref().unwrap();
     assert_eq!((mesh.address.to_string().as_str(), mesh.identity.as_str()), ("10.1.0.1:25008", id));
