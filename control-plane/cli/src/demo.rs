@@ -1,8 +1,8 @@
 //! `weft demo`: a small mesh on this machine, with real sidecars and real redirect rules, and its traffic shifted live.
 //!
-//! Two processes: the half outside stays in the machine's own network ([`outside`]); the half inside enters namespaces
-//! of its own, starts the mesh there ([`mesh`]), plays its part ([`play`]) and reports ([`report`]). Everything ends
-//! with the half inside: there is nothing to clean up afterwards.
+//! Two processes: the half outside stays in the machine's own network (`outside`); the half inside enters namespaces of
+//! its own, starts the mesh there (`mesh`), plays its part (`play`) and reports (`report`). Everything ends with the half
+//! inside: there is nothing to clean up afterwards.
 
 pub mod app;
 mod collector;
