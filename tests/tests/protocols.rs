@@ -77,8 +77,8 @@ async fn chunks_and_trailers(world: World) -> Result<()> {
                     5\r\nhello\r\n7\r\n, world\r\n0\r\nX-Sum: 12\r\n\r\n";
     let answer = b"HTTP/1.1 200 OK\r\nTrailer: X-Digest\r\nTransfer-Encoding: chunked\r\n\r\n\
                    3\r\nfoo\r\n3\r\nbar\r\n0\r\nX-Digest: 6\r\n\r\n";
-    let mut app = Scripted::start(&duo.api, HTTP_TARGET, [Script::new("X-Sum: 12\r\n\r\n", answer)]).await?;
-    let received = client::exchange(&duo.web, duo.at(HTTP), request, "X-Digest: 6\r\n\r\n").await?;
+    let mut app = Scripted::start(&duo.api, HTTP_TARGET, [Script::new(": 12\r\n\r\n", answer)]).await?;
+    let received = client::exchange(&duo.web, duo.at(HTTP), request, ": 6\r\n\r\n").await?;
     same_end_to_end(answer, &received)?;
     same_end_to_end(request, &app.request().await?)
 }
@@ -96,17 +96,20 @@ async fn header_case_and_order(world: World) -> Result<()> {
 }
 
 async fn no_body(world: World) -> Result<()> {
-    let duo = Duo::start(&world).await?;
     let answers: [&[u8]; 3] = [
         b"HTTP/1.1 200 OK\r\nContent-Length: 12345\r\nX-A: head\r\n\r\n",
         b"HTTP/1.1 204 No Content\r\nX-A: none\r\n\r\n",
         b"HTTP/1.1 304 Not Modified\r\nETag: \"v1\"\r\nX-A: same\r\n\r\n",
     ];
-    for (port, (method, answer)) in (8080..).zip(["HEAD", "DELETE", "GET"].into_iter().zip(answers)) {
-        let (name, request) = (format!("s{port}"), format!("{method} /x HTTP/1.1\r\nHost: api\r\n\r\n"));
-        let mut app = Scripted::start(&duo.api, port, [Script::new("\r\n\r\n", answer)]).await?;
-        let service = world.service(&name).port(80, port, "http").backends([&duo.api]).create()?;
-        let received = client::exchange(&duo.web, service.address(80), &request, "\r\n\r\n").await?;
+    let _control = world.control_plane().start().await?;
+    let api = world.pod("api").sidecar().start().await?;
+    let service = world.service("api").port(1, 8001, "http").port(2, 8002, "http").port(3, 8003, "http");
+    let service = service.backends([&api]).create()?;
+    let web = world.pod("web").sidecar().start().await?;
+    for (port, (method, answer)) in (1..).zip(["HEAD", "DELETE", "GET"].into_iter().zip(answers)) {
+        let request = format!("{method} /x HTTP/1.1\r\nHost: api\r\n\r\n");
+        let mut app = Scripted::start(&api, 8000 + port, [Script::new("\r\n\r\n", answer)]).await?;
+        let received = client::exchange(&web, service.address(port), &request, "\r\n\r\n").await?;
         same_end_to_end(answer, &received)?;
         same_end_to_end(request.as_bytes(), &app.request().await?)?;
         if method == "HEAD" {
@@ -292,11 +295,11 @@ async fn pod_address(world: World) -> Result<()> {
 }
 
 async fn unmeshed(world: World) -> Result<()> {
-    let duo = Duo::start(&world).await?;
     let plain = world.pod("plain").start().await?;
     apps::h1(&plain, 8080).await?;
     apps::serve(&plain, 9001, apps::greet_first).await?;
     let service = world.service("plain").port(80, 8080, "http").port(9000, 9001, "tcp").backends([&plain]).create()?;
+    let duo = Duo::start(&world).await?;
     for address in [service.address(80), plain.address(8080)] {
         let (status, body) = client::get(&duo.web, address, "/").await?;
         ensure!(status == StatusCode::OK && body.starts_with("plain"), "{address}: {status} {body}");

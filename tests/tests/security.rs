@@ -83,8 +83,9 @@ async fn impostor(world: &World, name: &str) -> Result<Pod> {
 async fn wrong_server(world: World) -> Result<()> {
     let control = world.control_plane().start().await?;
     let api = impostor(&world, "api").await?;
+    let service = Duo::service(&world, &api)?;
     let web = world.pod("web").sidecar().start().await?;
-    let duo = Duo { control, service: Duo::service(&world, &api)?, web, api };
+    let duo = Duo { control, web, api, service };
     let app = Scripted::start(&duo.api, HTTP_TARGET, [Script::new("\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n")]).await?;
     let opaque = Scripted::start(&duo.api, TCP_TARGET, [Script::new("!", "reached")]).await?;
 

@@ -52,7 +52,8 @@ impl ServiceBuilder {
         self
     }
 
-    /// Writes the Service and its EndpointSlices.
+    /// Writes the Service and its EndpointSlices. The control plane reads them soon after; it has read them once a
+    /// sidecar is ready that was started later.
     ///
     /// # Errors
     /// Where the registry's folder cannot be written.
