@@ -11,7 +11,6 @@ INSTALL := apt-get install -y --no-install-recommends $(PACKAGES)
 
 # Where Debian has nft and ip, and other users than root don't look.
 export PATH := $(PATH):/usr/sbin:/sbin
-MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
 .PHONY: help
