@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # The sidecars' redirect rules (nft, or iptables where that is missing) and the wires between pods (ip).
 PROGRAMS := nft ip
 PACKAGES := nftables iproute2
-INSTALL := apt-get install -y --no-install-recommends $(PACKAGES)
+INSTALL = apt-get install -y --no-install-recommends $(PACKAGES)
 
 # Where Debian has nft and ip, and other users than root don't look.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -26,7 +26,10 @@ help:
 demo: build
 	@$(TARGET)/release/weft demo $(ARGS)
 
+# The tests install the redirect rules by either tool.
 .PHONY: test
+test: PROGRAMS += iptables-restore
+test: PACKAGES += iptables
 test: build
 	$(CARGO) test --release --workspace $(ARGS)
 

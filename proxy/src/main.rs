@@ -33,7 +33,7 @@ enum Command {
     /// Runs the proxy. It is configured by its environment, see docs/reference/proxy.md.
     Run,
     /// Installs, prints or removes the redirect rules of this network namespace.
-    Intercept(intercept::InterceptArgs),
+    Intercept(Box<intercept::InterceptArgs>),
     /// Waits until the proxy of this network namespace is ready.
     Wait(wait::WaitArgs),
 }
