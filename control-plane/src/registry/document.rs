@@ -71,14 +71,16 @@ impl Document<'_> {
     /// With the field's path and line.
     pub(super) fn decode<T: DeserializeOwned>(self) -> Result<T, Problem> {
         let options = options! { with_snippet: false };
+        let mut field = FieldPath::default();
         let decoded = serde_saphyr::with_deserializer_from_str_with_options(self.text, options, |deserializer| {
-            Ok(serde_path_to_error::deserialize::<_, T>(deserializer)
-                .map_err(|error| (field(error.path()), error.into_inner())))
+            serde_path_to_error::deserialize(deserializer).map_err(|error| {
+                field = field_of(error.path());
+                error.into_inner()
+            })
         });
-        let (field, error) = match decoded {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err((field, error))) => (field, error),
-            Err(error) => (FieldPath::default(), error),
+        let error = match decoded {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
         };
         let line = error.location().and_then(|location| u32::try_from(location.line()).ok()).filter(|&line| line > 0);
         let line = line.map(|line| self.in_file(line));
@@ -95,7 +97,7 @@ impl Document<'_> {
     }
 }
 
-fn field(path: &serde_path_to_error::Path) -> FieldPath {
+fn field_of(path: &serde_path_to_error::Path) -> FieldPath {
     let step = |segment: &Segment| match segment {
         Segment::Seq { index } => Some(Step::Index(*index)),
         Segment::Map { key } => Some(Step::Key(key.clone())),

@@ -24,6 +24,8 @@ pub(super) struct Folder {
     dir: PathBuf,
     /// By path relative to the folder.
     files: BTreeMap<String, File>,
+    /// The folders below that could not be listed.
+    unlisted: Vec<Fault>,
     manifests: Manifests,
     faults: Vec<Fault>,
 }
@@ -44,7 +46,8 @@ struct Stamp {
 
 impl Folder {
     pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir, files: BTreeMap::new(), manifests: Manifests::default(), faults: Vec::new() }
+        let (unlisted, faults) = (Vec::new(), Vec::new());
+        Self { dir, files: BTreeMap::new(), unlisted, manifests: Manifests::default(), faults }
     }
 
     /// Reads what changed since the last time.
@@ -56,16 +59,29 @@ impl Folder {
         let mut paths = BTreeMap::new();
         list(&self.dir, "", 0, &mut paths, &mut unlisted)?;
         let mut old = std::mem::take(&mut self.files);
+        let mut changed = unlisted != self.unlisted;
         for (name, path) in paths {
-            let file = read_file(&name, &path, old.remove(&name));
+            let stamp = fs::metadata(&path).ok().and_then(|metadata| Stamp::of(&metadata));
+            let file = match old.remove(&name) {
+                Some(same) if stamp.is_some() && stamp == same.stamp => same,
+                before => {
+                    changed = true;
+                    File { stamp, state: read_file(&name, &path, before.map(|file| file.state).unwrap_or_default()) }
+                }
+            };
             self.files.insert(name, file);
         }
+        let known = old.len();
         // Of a folder that could not be listed nobody knows which files are gone.
-        old.retain(|name, _| unlisted.iter().any(|fault: &Fault| Path::new(name).starts_with(&fault.file)));
-        self.files.extend(old);
-        (self.manifests, self.faults) = merge(self.files.iter().map(|(name, file)| (name.as_str(), &file.state)));
-        self.faults.extend(unlisted);
-        self.faults.sort();
+        old.retain(|name, _| unlisted.iter().any(|fault| Path::new(name).starts_with(&fault.file)));
+        changed |= old.len() < known;
+        self.files.append(&mut old);
+        self.unlisted = unlisted;
+        if changed {
+            (self.manifests, self.faults) = merge(self.files.iter().map(|(name, file)| (name.as_str(), &file.state)));
+            self.faults.extend(self.unlisted.iter().cloned());
+            self.faults.sort();
+        }
         Ok(())
     }
 
@@ -113,17 +129,11 @@ fn is_manifest(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
 }
 
-fn read_file(name: &str, path: &Path, old: Option<File>) -> File {
-    let stamp = fs::metadata(path).ok().and_then(|metadata| Stamp::of(&metadata));
-    let (old_stamp, old_state) = old.map(|old| (old.stamp, old.state)).unwrap_or_default();
-    if stamp.is_some() && stamp == old_stamp {
-        return File { stamp, state: old_state };
+fn read_file(name: &str, path: &Path, old: FileState) -> FileState {
+    match read_text(path) {
+        Ok(text) => FileState::read(name, &text, &old),
+        Err(error) => FileState::unreadable(fault(name, format!("the file cannot be read: {error}")), old),
     }
-    let state = match read_text(path) {
-        Ok(text) => FileState::read(name, &text, &old_state),
-        Err(error) => FileState::unreadable(fault(name, format!("the file cannot be read: {error}")), old_state),
-    };
-    File { stamp, state }
 }
 
 fn read_text(path: &Path) -> io::Result<String> {

@@ -35,7 +35,7 @@ fn what_is_no_manifest_is_told() {
     assert_eq!(
         faults("---\nmetadata: {name: a}\n"),
         [
-            "mesh.yaml:1: apiVersion: is missing: this is no Kubernetes manifest; the document is left out, and what the file \
+            "mesh.yaml:2: apiVersion: is missing: this is no Kubernetes manifest; the document is left out, and what the file \
           said before stays in force"
         ]
     );

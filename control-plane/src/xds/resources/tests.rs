@@ -32,21 +32,25 @@ fn demo_split(splits: &[Split]) -> Mesh {
 #[test]
 fn a_declared_http_port_is_a_listener_with_routes() {
     let mesh = mesh(DEMO);
-    insta::assert_snapshot!(listener(&mesh, "10.96.0.10:80", "web"), @"");
-    insta::assert_snapshot!(listener(&mesh, "[fd00::10]:80", "web"), @"");
+    insta::assert_snapshot!(listener(&mesh, "10.96.0.10:80", "web"), @r"chain http -> shop/api:80");
+    insta::assert_snapshot!(listener(&mesh, "[fd00::10]:80", "web"), @r"chain http -> shop/api:80");
 }
 
 #[test]
 fn an_undeclared_port_is_sniffed_and_an_opaque_one_is_not() {
     let mesh = mesh(DEMO);
-    insta::assert_snapshot!(listener(&mesh, "10.96.0.20:80", "web"), @"");
-    insta::assert_snapshot!(listener(&mesh, "10.96.0.20:3306", "web"), @"");
+    insta::assert_snapshot!(listener(&mesh, "10.96.0.20:80", "web"), @r"
+    envoy.filters.listener.http_inspector
+    chain http/1.0,http/1.1,h2c http -> shop/users:80
+    else tcp -> shop/users:80
+    ");
+    insta::assert_snapshot!(listener(&mesh, "10.96.0.20:3306", "web"), @r"chain tcp -> shop/users:3306");
 }
 
 #[test]
 fn a_split_divides_opaque_connections_too() {
     let mesh = demo_split(&[split("users", &[("api", 80, 3), ("users", 0, 1), ("api-v1", 0, 0)])]);
-    insta::assert_snapshot!(listener(&mesh, "10.96.0.20:3306", "web"), @"");
+    insta::assert_snapshot!(listener(&mesh, "10.96.0.20:3306", "web"), @r"chain tcp -> 3 shop/api:80, 1 shop/users:3306");
 }
 
 #[test]
@@ -59,16 +63,16 @@ spec:
   parentRefs: [{group: '', kind: Service, name: users, sectionName: any}]
   rules: [{backendRefs: [{name: users, port: 80}]}]",
     );
-    insta::assert_snapshot!(listener(&mesh, "10.96.0.20:80", "web"), @"");
+    insta::assert_snapshot!(listener(&mesh, "10.96.0.20:80", "web"), @r"chain http -> shop/users:80");
 }
 
 #[test]
 fn a_pod_is_dialled_by_its_own_address() {
     let mesh = mesh(DEMO);
-    insta::assert_snapshot!(listener(&mesh, "[fd00:1::2]:8080", "web"), @"");
-    insta::assert_snapshot!(cluster(&mesh, "10.1.0.2:8080"), @"");
-    insta::assert_snapshot!(assignment(&mesh, "10.1.0.2:8080"), @"");
-    insta::assert_snapshot!(assignment(&mesh, "10.1.0.4:3306"), @"");
+    insta::assert_snapshot!(listener(&mesh, "[fd00:1::2]:8080", "web"), @r"chain http -> [fd00:1::2]:8080");
+    insta::assert_snapshot!(cluster(&mesh, "10.1.0.2:8080"), @r"EDS ads=true");
+    insta::assert_snapshot!(assignment(&mesh, "10.1.0.2:8080"), @r"zone None 10.1.0.2 8080 HEALTHY identity=spiffe://cluster.local/ns/shop/sa/api pod=api-v1 workload=api");
+    insta::assert_snapshot!(assignment(&mesh, "10.1.0.4:3306"), @r"zone None 10.1.0.4 3306 HEALTHY pod=users workload=users");
     assert_eq!(found(&mesh, ResourceKind::Listener, "10.1.0.2:8081"), None);
 }
 
@@ -77,17 +81,26 @@ fn inbound_tells_each_pod_its_own_ports() {
     let mesh = with(
         "{apiVersion: v1, kind: Pod, metadata: {name: strict, namespace: shop, annotations: {weft.dev/mtls: strict}}}",
     );
-    insta::assert_snapshot!(listener(&mesh, "inbound", "api-v1"), @"");
-    insta::assert_snapshot!(listener(&mesh, "inbound", "users"), @"");
-    insta::assert_snapshot!(listener(&mesh, "inbound", "strict"), @"");
+    insta::assert_snapshot!(listener(&mesh, "inbound", "api-v1"), @r"
+    chain :8080 permissive http -> the application
+    else permissive tcp -> inbound
+    ");
+    insta::assert_snapshot!(listener(&mesh, "inbound", "users"), @r"
+    envoy.filters.listener.http_inspector
+    chain :3306 permissive tcp -> inbound
+    chain :8080 http/1.0,http/1.1,h2c permissive http -> the application
+    chain :8080 permissive tcp -> inbound
+    else permissive tcp -> inbound
+    ");
+    insta::assert_snapshot!(listener(&mesh, "inbound", "strict"), @r"else strict tcp -> inbound");
     assert_eq!(resource(&mesh, ResourceKind::Listener, "inbound", &node("nobody")), None);
 }
 
 #[test]
 fn clusters_have_endpoints_or_a_name_outside() {
     let mesh = mesh(DEMO);
-    insta::assert_snapshot!(cluster(&mesh, "shop/api:80"), @"");
-    insta::assert_snapshot!(cluster(&mesh, "shop/pays:80"), @"");
+    insta::assert_snapshot!(cluster(&mesh, "shop/api:80"), @r"EDS ads=true");
+    insta::assert_snapshot!(cluster(&mesh, "shop/pays:80"), @r"STRICT_DNS ads=false zone None pay.example.com 80 UNKNOWN");
     assert_eq!(found(&mesh, ResourceKind::ClusterLoadAssignment, "shop/pays:80"), None);
 }
 
@@ -104,7 +117,12 @@ endpoints:
 - {addresses: [10.1.0.5], conditions: {ready: false}}
 - {addresses: [10.1.0.6]}";
     // 10.1.0.2 is ready by another slice; 10.1.0.4 has no sidecar; nobody knows a pod at 10.1.0.6.
-    insta::assert_snapshot!(assignment(&with(slice), "shop/api:80"), @"");
+    insta::assert_snapshot!(assignment(&with(slice), "shop/api:80"), @r#"
+    zone None 10.1.0.4 8080 DRAINING pod=users workload=users
+    zone None 10.1.0.6 8080 HEALTHY
+    zone Some("a") 10.1.0.2 8080 HEALTHY identity=spiffe://cluster.local/ns/shop/sa/api pod=api-v1 workload=api
+    zone Some("b") 10.1.0.3 8080 HEALTHY identity=spiffe://cluster.local/ns/shop/sa/api pod=api-v2 workload=api
+    "#);
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn an_object_in_two_places_is_a_fault_that_names_both() {
     assert_eq!(manifests.pods.len(), 2);
     assert_eq!(
         faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["b.yaml:6: metadata.name: Pod default/a is in b.yaml:6 and in a.yaml:1; the latter is in force"]
+        ["b.yaml:7: metadata.name: Pod default/a is in b.yaml:7 and in a.yaml:1; the latter is in force"]
     );
     let same = read(&(pod("a", "10.0.0.1") + &pod("a", "10.0.0.2")), &FileState::default());
     assert_eq!((pods(&same), same.faults.len()), (vec!["a 10.0.0.1".to_owned()], 1));
