@@ -1,11 +1,13 @@
 //! The body of a message, wherever it comes from, and what is to happen when it ends.
 
+use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
 
 use super::mesh::MeshBody;
 use super::replay::Replay;
@@ -14,6 +16,7 @@ use super::replay::Replay;
 pub(crate) struct Body {
     source: Source,
     on_end: Option<Box<dyn OnEnd>>,
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 enum Source {
@@ -48,6 +51,8 @@ pub(crate) enum BodyError {
     Mesh(#[from] h2::Error),
     #[error("the request was sent again and its body was given up")]
     Superseded,
+    #[error("the route's time-out passed before the body had ended")]
+    Timeout,
 }
 
 impl Body {
@@ -69,6 +74,14 @@ impl Body {
             Some(first) => Box::new(Both(first, on_end)),
         });
         self.complete_if_ended();
+        self
+    }
+
+    /// Breaks the body off if it has not ended by then.
+    pub(crate) fn until(mut self, deadline: Instant) -> Self {
+        if !self.source.is_end_stream() {
+            self.deadline = Some(Box::pin(tokio::time::sleep_until(deadline)));
+        }
         self
     }
 
@@ -94,7 +107,7 @@ impl Source {
 
 impl From<Source> for Body {
     fn from(source: Source) -> Self {
-        Self { source, on_end: None }
+        Self { source, on_end: None, deadline: None }
     }
 }
 
@@ -121,6 +134,12 @@ impl HttpBody for Body {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            self.on_end = None;
+            return Poll::Ready(Some(Err(BodyError::Timeout)));
+        }
         let polled = match &mut self.source {
             Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Edge(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::Edge),

@@ -63,9 +63,7 @@ pub(crate) async fn outbound(
             let sending = send(worker, &cluster, &parts, incoming, &mut exchange);
             match timeout {
                 None => sending.await,
-                Some(timeout) => tokio::time::timeout(timeout, sending).await.unwrap_or_else(|_| {
-                    Err(Failure { reason: Reason::Timeout, detail: format!("no answer within {timeout:?}") })
-                }),
+                Some(timeout) => within(timeout, sending).await,
             }
         }
     };
@@ -77,6 +75,18 @@ pub(crate) async fn outbound(
             let answer = answer::answer(reason, &detail, &parts.headers);
             exchange.answered_by_us(&parts, answer, reason)
         }
+    }
+}
+
+/// A route's time-out covers the whole answer, its body too, as Envoy's does.
+async fn within(
+    timeout: Duration,
+    sending: impl Future<Output = Result<Response<Body>, Failure>>,
+) -> Result<Response<Body>, Failure> {
+    let deadline = tokio::time::Instant::now() + timeout;
+    match tokio::time::timeout_at(deadline, sending).await {
+        Ok(sent) => sent.map(|response| response.map(|body| body.until(deadline))),
+        Err(_) => Err(Failure { reason: Reason::Timeout, detail: format!("no answer within {timeout:?}") }),
     }
 }
 
