@@ -65,6 +65,11 @@ impl Document<'_> {
         self.first_line
     }
 
+    /// Whether a word stands anywhere in the document.
+    pub(super) fn mentions(self, word: &str) -> bool {
+        self.text.contains(word)
+    }
+
     /// Decodes the document.
     ///
     /// # Errors

@@ -86,7 +86,11 @@ pub(super) enum Reading {
 pub(super) fn read(document: Document<'_>, report: &mut Report) -> Reading {
     let head: Head = match document.decode() {
         Ok(head) => head,
-        Err(problem) => {
+        Err(mut problem) => {
+            // The reason may quote what stands there.
+            if document.mentions(Kind::Secret.name()) {
+                problem.message = "is not well-formed (the reason is not shown: there is a Secret in it)".to_owned();
+            }
             report.0.push(problem);
             return Reading::Invalid(None);
         }
