@@ -9,6 +9,9 @@ use super::fault::{FieldPath, Problem, Severity, Step};
 
 mod lines;
 
+/// The most characters of a line that are quoted.
+const MAX_QUOTE: usize = 80;
+
 /// One document of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Document<'a> {
@@ -73,7 +76,7 @@ impl Document<'_> {
     /// Decodes the document.
     ///
     /// # Errors
-    /// With the field's path and line.
+    /// With the field's path and line. The message quotes the line: it is for the caller to keep secrets secret.
     pub(super) fn decode<T: DeserializeOwned>(self) -> Result<T, Problem> {
         let options = options! { with_snippet: false };
         let mut field = FieldPath::default();
@@ -88,8 +91,19 @@ impl Document<'_> {
             Err(error) => error,
         };
         let line = error.location().and_then(|location| u32::try_from(location.line()).ok()).filter(|&line| line > 0);
+        let message = format!("{}{}", message(&error), line.map_or_else(String::new, |line| self.quote(line)));
         let line = line.map(|line| self.in_file(line));
-        Err(Problem { severity: Severity::Error, field, line, message: message(&error) })
+        Err(Problem { severity: Severity::Error, field, line, message })
+    }
+
+    /// What stands on a line of the document, shortened: reasons seldom tell the value.
+    fn quote(self, line: u32) -> String {
+        let text = self.text.lines().nth(line.saturating_sub(1) as usize).unwrap_or_default().trim();
+        match text.char_indices().nth(MAX_QUOTE) {
+            _ if text.is_empty() => String::new(),
+            Some((end, _)) => format!(", in {:?}...", text.get(..end).unwrap_or_default()),
+            None => format!(", in {text:?}"),
+        }
     }
 
     /// The line in the file of a field, or of what there is on the way to it.

@@ -54,6 +54,5 @@ fn a_bad_document_leaves_the_others_alone() {
 #[test]
 fn a_field_of_the_wrong_type_is_told_with_line_and_path() {
     let faults = faults("apiVersion: v1\nkind: Service\nmetadata:\n  name: a\nspec:\n  ports:\n  - port: http\n");
-    assert!(faults[0].starts_with("mesh.yaml:7: spec.ports[0].port: "), "{faults:?}");
-    assert!(faults[0].ends_with("; the object is left out"), "{faults:?}");
+    assert_eq!(faults, ["mesh.yaml:7: spec.ports[0].port: invalid i32, in \"- port: http\"; the object is left out"]);
 }
