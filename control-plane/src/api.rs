@@ -1,5 +1,7 @@
 //! The API port: gRPC (traffic, status, health, reflection) and JSON, over HTTP/1.1 and HTTP/2.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware;
@@ -17,6 +19,8 @@ pub use self::guard::Guard;
 use crate::status::StatusService;
 use crate::traffic::{self, Traffic};
 
+/// How long a request may take until its answer begins.
+const ANSWER: Duration = Duration::from_secs(15);
 /// The services that reflection tells of.
 const REFLECTED: [&str; 3] = ["weft.traffic.v1.Traffic", "weft.status.v1.Status", "grpc.health.v1.Health"];
 
@@ -45,6 +49,7 @@ pub fn router<H: Health>(
         })
         .merge(grpc)
         .fallback(unknown)
+        .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn_with_state(guard, guard::check)))
 }
 
@@ -53,6 +58,13 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(weft_api::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
     REFLECTED.into_iter().fold(builder, tonic_reflection::server::Builder::with_service_name)
+}
+
+/// Bounds a request up to the head of its answer; watches may last.
+async fn in_time(request: Request, next: middleware::Next) -> Response {
+    let headers = request.headers().clone();
+    let late = |_| refuse(&headers, Status::deadline_exceeded(format!("not done within {ANSWER:?}")));
+    tokio::time::timeout(ANSWER, next.run(request)).await.unwrap_or_else(late)
 }
 
 /// A web page can make a browser send any text to a server on the same machine, but not with this content type.

@@ -121,33 +121,26 @@ impl App {
         let traffic = Traffic::new(Arc::clone(&store), Arc::clone(&publisher), board.subscribe(), shutdown.clone());
         let status = StatusService::new(Arc::clone(&publisher), registry.faults());
 
-        let xds_listener = listen("WEFT_XDS_ADDR", config.xds_address).await?;
-        let metrics_listener = listen("WEFT_METRICS_ADDR", config.metrics_address).await?;
-        let api_listener = listen("WEFT_API_ADDR", config.api.address).await?;
-        let addresses = Addresses {
-            xds: local(&xds_listener, config.xds_address),
-            metrics: local(&metrics_listener, config.metrics_address),
-            api: local(&api_listener, config.api.address),
-        };
-
+        let listeners = Listeners::open(config).await?;
+        let addresses = listeners.addresses(config);
         let (health, health_server) = tonic_health::server::health_reporter();
         health.set_service_status("", tonic_health::ServingStatus::Serving).await;
-        let discovery = Discovery::service(Arc::clone(&publisher), shutdown.clone());
-        let certificates = CertificateService::new(
-            Arc::clone(&authority),
-            Arc::new(MeshTokens(Arc::clone(&publisher))),
-            config.cert_lifetime,
-            metrics.certificates_issued.clone(),
-        );
+        let tokens = Arc::new(MeshTokens(Arc::clone(&publisher)));
+        let issued = metrics.certificates_issued.clone();
+        let certificates = CertificateService::new(Arc::clone(&authority), tokens, config.cert_lifetime, issued);
+        let xds = serve::Xds {
+            discovery: Discovery::service(Arc::clone(&publisher), shutdown.clone()),
+            certificates: certificates.into_server(),
+            health: health_server.clone(),
+        };
         let (ready, is_ready) = watch::channel(false);
-        let api_router = api::router(traffic, status, health_server.clone(), guard.clone())?;
+        let api_router = api::router(traffic, status, health_server, guard.clone())?;
         let mut servers = JoinSet::new();
-        let xds = serve::Xds { discovery, certificates: certificates.into_server(), health: health_server };
-        servers.spawn(xds.serve(xds_listener, identity.clone(), shutdown.clone()));
+        servers.spawn(xds.serve(listeners.xds, identity.clone(), shutdown.clone()));
         let tls = (!addresses.api.ip().is_loopback()).then(|| identity.clone());
-        servers.spawn(serve::api(api_listener, api_router, tls, shutdown.clone()));
+        servers.spawn(serve::api(listeners.api, api_router, tls, shutdown.clone()));
         let metrics_router = metrics::router(Arc::clone(&metrics), is_ready);
-        servers.spawn(serve::metrics(metrics_listener, metrics_router, shutdown.clone()));
+        servers.spawn(serve::metrics(listeners.metrics, metrics_router, shutdown.clone()));
 
         let mut background = JoinSet::new();
         background.spawn(joiner.run(Arc::clone(&publisher)));
@@ -190,7 +183,7 @@ impl App {
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
             tracing::warn!("connections were still open after {DRAIN:?}; they are closed now");
         }
-        self.background.abort_all();
+        self.background.shutdown().await;
     }
 }
 
@@ -285,10 +278,32 @@ fn guard(config: &ApiConfig) -> Result<Guard, StartError> {
     })
 }
 
-async fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { name, address, source })
+/// The three doors, open.
+struct Listeners {
+    xds: TcpListener,
+    metrics: TcpListener,
+    api: TcpListener,
 }
 
-fn local(listener: &TcpListener, configured: SocketAddr) -> SocketAddr {
-    listener.local_addr().unwrap_or(configured)
+impl Listeners {
+    async fn open(config: &Config) -> Result<Self, StartError> {
+        Ok(Self {
+            xds: listen("WEFT_XDS_ADDR", config.xds_address).await?,
+            metrics: listen("WEFT_METRICS_ADDR", config.metrics_address).await?,
+            api: listen("WEFT_API_ADDR", config.api.address).await?,
+        })
+    }
+
+    fn addresses(&self, config: &Config) -> Addresses {
+        let local = |listener: &TcpListener, configured| listener.local_addr().unwrap_or(configured);
+        Addresses {
+            xds: local(&self.xds, config.xds_address),
+            metrics: local(&self.metrics, config.metrics_address),
+            api: local(&self.api, config.api.address),
+        }
+    }
+}
+
+async fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { name, address, source })
 }

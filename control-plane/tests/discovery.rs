@@ -150,7 +150,10 @@ async fn a_wildcard_has_all_clusters() {
     for name in ["shop/api:80", "shop/users:3306", "10.1.0.1:8080"] {
         assert!(all.contains(&format!(" +{name}")), "{name} is missing in {all}");
     }
-    control.folders.manifest("late.yaml", "{apiVersion: v1, kind: Service, metadata: {name: late, namespace: shop}, spec: {ports: [{port: 80}]}}");
+    control.folders.manifest(
+        "late.yaml",
+        "{apiVersion: v1, kind: Service, metadata: {name: late, namespace: shop}, spec: {ports: [{port: 80}]}}",
+    );
     assert_eq!(web.acked().await, "Cluster +shop/late:80");
 }
 
@@ -176,7 +179,9 @@ async fn only_the_pod_itself_gets_its_stream() {
     let refused = Delta::try_open(&control, None, node("web")).await.err().unwrap();
     assert_eq!(refused.code(), Code::Unauthenticated);
     let identity = control.join("web", WEB_TOKEN).await;
-    for (pod, reason) in [("api-v1", "does not run as spiffe://cluster.local/ns/shop/sa/web"), ("nobody", "not in the registry")] {
+    for (pod, reason) in
+        [("api-v1", "does not run as spiffe://cluster.local/ns/shop/sa/web"), ("nobody", "not in the registry")]
+    {
         let mut stream = Delta::open(&control, &identity, pod).await;
         stream.subscribe(Listener, &["inbound"]);
         let refused = stream.receive().await.unwrap_err();
@@ -211,6 +216,11 @@ async fn what_breaks_the_bounds_ends_the_stream() {
     let identity = control.join("web", WEB_TOKEN).await;
     let mut stream = Delta::open(&control, &identity, "web").await;
     stream.subscribe(Cluster, &["x".repeat(300).as_str()]);
+    assert_eq!(stream.receive().await.unwrap_err().code(), Code::InvalidArgument);
+    let mut stream = Delta::open(&control, &identity, "web").await;
+    let many: Vec<String> =
+        (0..=weft_control::xds::MAX_SUBSCRIPTIONS).map(|number| format!("shop/s{number}:80")).collect();
+    stream.subscribe(Cluster, &many.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(stream.receive().await.unwrap_err().code(), Code::ResourceExhausted);
     let mut stream = Delta::try_open(&control, Some(&identity), Default::default()).await.unwrap();
     stream.send(Cluster, DeltaDiscoveryRequest::default());

@@ -18,7 +18,8 @@ const SPLIT: &str = "/v1/namespaces/shop/services/api/split";
 const TOKEN: &str = "0123456789abcdef";
 
 fn weights(service: &str, backends: &[(&str, i64)]) -> SetWeightsRequest {
-    let backend = |(service, weight): &(&str, i64)| Backend { service: (*service).to_owned(), port: 0, weight: *weight };
+    let backend =
+        |(service, weight): &(&str, i64)| Backend { service: (*service).to_owned(), port: 0, weight: *weight };
     SetWeightsRequest {
         namespace: "shop".to_owned(),
         service: service.to_owned(),
@@ -48,7 +49,8 @@ async fn a_split_is_set_read_listed_and_deleted() {
     traffic.set_weights(weights("users", &[("users", 1)])).await.unwrap();
     let all = traffic.list_splits(ListSplitsRequest::default()).await.unwrap().into_inner().splits;
     assert_eq!(all.iter().map(|split| split.service.as_str()).collect::<Vec<_>>(), ["api", "users"]);
-    let delete = DeleteSplitRequest { namespace: "shop".to_owned(), service: "api".to_owned(), expected_version: Some(1) };
+    let delete =
+        DeleteSplitRequest { namespace: "shop".to_owned(), service: "api".to_owned(), expected_version: Some(1) };
     traffic.delete_split(delete.clone()).await.unwrap();
     assert_eq!(traffic.get_split(get("api")).await.unwrap_err().code(), Code::NotFound);
     assert_eq!(traffic.delete_split(delete).await.unwrap_err().code(), Code::NotFound);
@@ -153,7 +155,8 @@ async fn a_watch_tells_of_writes_and_of_the_proxies_progress() {
     let watch = traffic.watch_splits(WatchSplitsRequest { namespace: "shop".to_owned() }).await;
     let mut events = watch.unwrap().into_inner();
     let mut next = async || {
-        let event = tokio::time::timeout(LONG, events.message()).await.expect("an event").unwrap().expect("more events");
+        let event =
+            tokio::time::timeout(LONG, events.message()).await.expect("an event").unwrap().expect("more events");
         let split = event.split.as_ref();
         (event.kind(), split.map(|split| (split.service.clone(), split.version)), split.and_then(|split| split.rollout))
     };

@@ -46,6 +46,9 @@ struct Progress {
     made: Notify,
 }
 
+/// By the number of the stream, what may be different for it.
+type Marks = HashMap<u64, Vec<(ResourceKind, Arc<str>)>>;
+
 /// How many of the streams that subscribe to a Service's routes acknowledged the current ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RouteHolders {
@@ -98,13 +101,8 @@ impl Publisher {
     }
 
     /// Makes the new mesh that of the cache. Returns what became different for whom.
-    fn exchange(
-        &self,
-        mesh: &Arc<Mesh>,
-        changes: &Changes,
-        index: &Index,
-    ) -> HashMap<u64, Vec<(ResourceKind, Arc<str>)>> {
-        let mut marks: HashMap<u64, Vec<(ResourceKind, Arc<str>)>> = HashMap::new();
+    fn exchange(&self, mesh: &Arc<Mesh>, changes: &Changes, index: &Index) -> Marks {
+        let mut marks = Marks::new();
         let mut fresh = Vec::new();
         for (kind, name) in changes.resources() {
             let key = (kind, Arc::<str>::from(name));
@@ -120,13 +118,7 @@ impl Publisher {
             }
             fresh.push((key, new));
         }
-        let inbound: Arc<str> = INBOUND_LISTENER.into();
-        // A pod that is gone keeps what it has: its proxy may still be draining.
-        for pod in changes.inbound().filter(|pod| mesh.pod(&pod.namespace, &pod.name).is_some()) {
-            for stream in index.streams_of(pod) {
-                marks.entry(stream).or_default().push((ResourceKind::Listener, Arc::clone(&inbound)));
-            }
-        }
+        self.mark_inbound(mesh, changes, index, &mut marks);
         let mut cache = self.cache.write();
         cache.mesh = Arc::clone(mesh);
         for (key, resource) in fresh {
@@ -136,6 +128,26 @@ impl Publisher {
             };
         }
         marks
+    }
+
+    /// Marks the streams of the pods whose own listener became different. A pod that is gone keeps what it has: its proxy
+    /// may still be draining.
+    fn mark_inbound(&self, mesh: &Arc<Mesh>, changes: &Changes, index: &Index, marks: &mut Marks) {
+        let old = self.mesh();
+        let inbound: Arc<str> = INBOUND_LISTENER.into();
+        let kind = ResourceKind::Listener;
+        for pod in changes.inbound() {
+            let mut streams =
+                index.streams_of(pod).filter(|stream| index.is_interested(kind, &inbound, *stream)).peekable();
+            if streams.peek().is_none() || mesh.pod(&pod.namespace, &pod.name).is_none() {
+                continue;
+            }
+            let node = NodeRef { namespace: pod.namespace.to_string(), pod: pod.name.to_string() };
+            let version = |mesh| resources::resource(mesh, kind, &inbound, &node).map(|resource| resource.version);
+            if version(&old) != version(mesh) {
+                streams.for_each(|stream| marks.entry(stream).or_default().push((kind, Arc::clone(&inbound))));
+            }
+        }
     }
 
     /// The current state of a resource.

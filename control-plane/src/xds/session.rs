@@ -13,6 +13,7 @@ use super::protocol::{Incoming, Protocol};
 use super::publisher::Publisher;
 use super::resources::NodeRef;
 use super::subscriber::Subscriber;
+use super::subscriptions::LimitError;
 
 /// How long a client may take for its first request.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
@@ -135,7 +136,10 @@ impl<P: Protocol> Session<P> {
         if stale || subscriber.state.lock().subscriptions.is_unchanged_by(kind, &names) {
             return Ok(());
         }
-        publisher.request(subscriber, kind, names).map_err(|error| Status::resource_exhausted(error.to_string()))
+        publisher.request(subscriber, kind, names).map_err(|error| match error {
+            LimitError::Subscriptions(_) => Status::resource_exhausted(error.to_string()),
+            LimitError::Name(..) => Status::invalid_argument(error.to_string()),
+        })
     }
 }
 

@@ -55,7 +55,11 @@ impl Delta {
         let resource_names_subscribe = owned(names);
         self.send(
             kind,
-            DeltaDiscoveryRequest { resource_names_subscribe, initial_resource_versions: versions, ..Default::default() },
+            DeltaDiscoveryRequest {
+                resource_names_subscribe,
+                initial_resource_versions: versions,
+                ..Default::default()
+            },
         );
     }
 
@@ -82,7 +86,8 @@ impl Delta {
 
     pub fn answer(&mut self, response: &DeltaDiscoveryResponse, error: Option<&str>) {
         let kind = ResourceKind::from_type_url(&response.type_url).unwrap();
-        let error_detail = error.map(|message| RpcStatus { code: 3, message: message.to_owned(), ..Default::default() });
+        let error_detail =
+            error.map(|message| RpcStatus { code: 3, message: message.to_owned(), ..Default::default() });
         let response_nonce = response.nonce.clone();
         self.send(kind, DeltaDiscoveryRequest { response_nonce, error_detail, ..Default::default() });
     }

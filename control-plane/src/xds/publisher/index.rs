@@ -92,6 +92,11 @@ impl Index {
         !names.wildcard.is_empty() || names.named.contains_key(name)
     }
 
+    pub(super) fn is_interested(&self, kind: ResourceKind, name: &str, id: u64) -> bool {
+        let names = self.kinds.get(kind);
+        names.wildcard.contains(&id) || names.named.get(name).is_some_and(|ids| ids.contains(&id))
+    }
+
     /// The streams that subscribe to a name, each once.
     pub(super) fn interested(&self, kind: ResourceKind, name: &str) -> impl Iterator<Item = u64> {
         let names = self.kinds.get(kind);

@@ -319,7 +319,7 @@ fn a_bare_acknowledgement_changes_no_names() {
 #[test]
 fn many_resources_come_in_several_responses() {
     let mut stream = Stream::new(&[]);
-    let names: Vec<String> = (0..5000).map(|number| format!("{number:0>200}")).collect();
+    let names: Vec<String> = (0..6000).map(|number| format!("{number:0>200}")).collect();
     for name in &names {
         stream.there.insert((Cluster, name.clone()), "1".to_owned());
     }
