@@ -138,7 +138,7 @@ fn counter(metric: &mut MetricEncoder<'_>, count: u64) -> fmt::Result {
 fn histogram(metric: &mut MetricEncoder<'_>, cells: &[Arc<Histogram>]) -> fmt::Result {
     let counts: [u64; BUCKETS.len() + 1] = summed(cells.iter().map(|cell| cell.counts()));
     let sum: Duration = cells.iter().map(|cell| cell.sum()).sum();
-    let bounds = BUCKETS.into_iter().chain([f64::MAX]);
+    let bounds = BUCKETS.into_iter().chain([f64::INFINITY]);
     let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
     metric.encode_histogram::<NoLabelSet>(sum.as_secs_f64(), counts.iter().sum(), &buckets, None)
 }

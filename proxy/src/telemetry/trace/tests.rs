@@ -153,7 +153,10 @@ fn b3_comes_out_in_the_forms_that_came_in() {
     let mut request = headers(&[("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1")]);
     tracer.request(SpanKind::Client, &request).inject(&mut request);
     let single = request["b3"].to_str().unwrap();
-    assert!(single.starts_with("80f198ee56343ba864fe8b2a57d3eff7-") && single.ends_with("-1-e457b5a2e4d86bd1"), "{single}");
+    assert!(
+        single.starts_with("80f198ee56343ba864fe8b2a57d3eff7-") && single.ends_with("-1-e457b5a2e4d86bd1"),
+        "{single}"
+    );
     assert!(request.contains_key("traceparent") && !request.contains_key("x-b3-traceid"));
 }
 
@@ -171,7 +174,10 @@ fn each_attempt_is_a_span_beside_the_one_before() {
     assert!(spans.try_recv().is_err(), "an attempt ends once");
     assert_eq!(first.parent_span_id, second.parent_span_id);
     assert_ne!(first.span_context.span_id(), second.span_context.span_id());
-    assert_eq!((attribute(&first, "http.request.resend_count"), attribute(&second, "http.request.resend_count")), (None, Some("1".to_owned())));
+    assert_eq!(
+        (attribute(&first, "http.request.resend_count"), attribute(&second, "http.request.resend_count")),
+        (None, Some("1".to_owned()))
+    );
     assert_eq!(attribute(&first, "error.type").as_deref(), Some("connect_failed"));
     assert_eq!(first.status, Status::error("connect_failed"));
     assert!(request["traceparent"].to_str().unwrap().contains(&second.span_context.span_id().to_string()));

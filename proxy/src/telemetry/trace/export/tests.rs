@@ -47,7 +47,10 @@ fn settings() -> Traces {
         endpoint: Uri::from_static("http://127.0.0.1:4317"),
         sampler: Sampler { parent_based: true, ratio: 1.0 },
         service_name: "api".to_owned(),
-        resource_attributes: vec![("k8s.pod.name".to_owned(), "renamed".to_owned()), ("team".to_owned(), "a".to_owned())],
+        resource_attributes: vec![
+            ("k8s.pod.name".to_owned(), "renamed".to_owned()),
+            ("team".to_owned(), "a".to_owned()),
+        ],
     }
 }
 
