@@ -1,5 +1,7 @@
 //! `weft-control run`: the Weft control plane.
 
+use std::io::IsTerminal as _;
+
 use anyhow::Context as _;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,8 +43,10 @@ async fn main() -> anyhow::Result<()> {
 }
 
 fn log_to_stderr(config: &LogConfig) -> anyhow::Result<()> {
-    let log =
-        tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&config.filter)?).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new(&config.filter)?)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match config.format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

@@ -1,6 +1,6 @@
 //! The proxy's own log, on standard error. Its filter can be changed while it runs.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -38,7 +38,7 @@ pub(crate) enum FilterError {
 pub(crate) fn init_logging(config: &Telemetry) -> Result<LogHandle, TryInitError> {
     // The configuration has checked the filter.
     let (filter, handle) = reload::Layer::new(EnvFilter::new(&config.log_filter));
-    let lines = fmt::layer().with_writer(io::stderr);
+    let lines = fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
     let lines = match config.log_format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().boxed(),
