@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use http::header::HOST;
 use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, Method, Response, Version};
 use opentelemetry::trace::SpanKind;
 
@@ -47,12 +48,12 @@ struct Details {
 
 impl Details {
     fn of(parts: &Parts) -> Box<Self> {
-        let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-        let host = authority.or_else(|| parts.headers.get(HOST)?.to_str().ok()).unwrap_or_default();
+        let host = || parts.headers.get(HOST)?.to_str().ok()?.parse::<Authority>().ok();
+        let authority = parts.uri.authority().cloned().or_else(host);
         Box::new(Self {
             method: parts.method.clone(),
             path: parts.uri.path().to_owned(),
-            host: host.rsplit_once(':').map_or(host, |(name, _port)| name).to_owned(),
+            host: authority.map(|authority| authority.host().to_owned()).unwrap_or_default(),
             version: parts.version,
             route: None,
         })
@@ -156,6 +157,7 @@ impl Exchange {
     fn end_span(&mut self) {
         let Some(details) = &self.details else { return };
         let peer = self.endpoint.as_ref().map(|endpoint| endpoint.endpoint.address);
+        let unmeshed = self.endpoint.as_ref().filter(|endpoint| endpoint.endpoint.mesh.is_none());
         self.trace.finish(&SpanEnd {
             method: &details.method,
             route: details.route.as_ref(),
@@ -168,7 +170,7 @@ impl Exchange {
             error: self.reason,
             peer,
             peer_identity: peer_identity(self.caller.as_ref(), self.endpoint.as_ref()),
-            peer_service: None,
+            peer_service: unmeshed.map(|endpoint| &*endpoint.cluster).filter(|cluster| !cluster.is_empty()),
         });
     }
 
@@ -218,6 +220,9 @@ impl OnEnd for Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        if self.status.is_none() {
+            self.reason = Some("client_left");
+        }
         if let Some(metrics) = &self.metrics {
             metrics.record(self.status.unwrap_or(0), self.started.elapsed());
         }
