@@ -1,4 +1,11 @@
 //! Discovery as a proxy sees it: real TLS, real streams, a real folder of manifests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests stop at a surprise"
+)]
 
 mod support;
 

@@ -1,4 +1,11 @@
 //! The real binary: what it wrote survives `kill -9`, and SIGTERM ends it well.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests stop at a surprise"
+)]
 
 mod support;
 

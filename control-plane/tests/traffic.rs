@@ -1,4 +1,11 @@
 //! The traffic API as people and scripts use it: gRPC and JSON, errors, watches, credentials.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests stop at a surprise"
+)]
 
 mod support;
 

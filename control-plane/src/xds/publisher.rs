@@ -213,7 +213,7 @@ impl Publisher {
         let mut index = self.index.write();
         let mesh = self.mesh();
         let mut state = subscriber.state.lock();
-        let known = || resources::names(&mesh, kind).into_iter().map(Into::into).collect();
+        let known = || resources::names(&mesh, kind).collect();
         let interest = state.subscriptions.request(kind, names, known, Instant::now())?;
         state.mesh = state.subscriptions.dirty().then(|| Arc::clone(&mesh));
         drop(state);

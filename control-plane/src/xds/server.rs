@@ -16,6 +16,8 @@ use super::publisher::Publisher;
 use super::session::Opened;
 use crate::tls_listener::Peer;
 
+type Responses<T> = BoxStream<'static, Result<T, Status>>;
+
 /// `envoy.service.discovery.v3.AggregatedDiscoveryService`
 pub struct Discovery {
     publisher: Arc<Publisher>,
@@ -31,7 +33,7 @@ impl Discovery {
     fn open<P: Protocol>(
         &self,
         request: Request<Streaming<P::Request>>,
-    ) -> Result<Response<BoxStream<'static, Result<P::Response, Status>>>, Status> {
+    ) -> Result<Response<Responses<P::Response>>, Status> {
         let Some(peer) = request.extensions().get::<Peer>().and_then(Peer::id).cloned() else {
             return Err(Status::unauthenticated(
                 "discovery needs the workload's certificate; have one by CreateCertificate",
@@ -49,8 +51,8 @@ impl Discovery {
 
 #[tonic::async_trait]
 impl AggregatedDiscoveryService for Discovery {
-    type StreamAggregatedResourcesStream = BoxStream<'static, Result<discovery::DiscoveryResponse, Status>>;
-    type DeltaAggregatedResourcesStream = BoxStream<'static, Result<discovery::DeltaDiscoveryResponse, Status>>;
+    type StreamAggregatedResourcesStream = Responses<discovery::DiscoveryResponse>;
+    type DeltaAggregatedResourcesStream = Responses<discovery::DeltaDiscoveryResponse>;
 
     async fn stream_aggregated_resources(
         &self,
