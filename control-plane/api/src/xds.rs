@@ -5,13 +5,13 @@
 use envoy_types::pb::google::protobuf::{Any, Struct, Value, value::Kind};
 use prost::{Message, Name};
 
+/// Envoy's v3 API, for the parts that have no shorter name here.
+pub use envoy_types::pb;
 pub use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 pub use envoy_types::pb::envoy::config::core::v3::Metadata;
 pub use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 pub use envoy_types::pb::envoy::config::listener::v3::Listener;
 pub use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
-/// Envoy's v3 API, for the parts that have no shorter name here.
-pub use envoy_types::pb as pb;
 
 /// The key of Weft's own entries in `Metadata.filter_metadata`.
 pub const METADATA: &str = "weft.dev";

@@ -22,7 +22,7 @@ const HELLO: usize = 16 * 1024;
 pub(crate) enum TlsError {
     #[error("the mutual TLS handshake took longer than {HANDSHAKE:?}")]
     Timeout,
-    #[error("the mutual TLS handshake failed: {0}")]
+    #[error("the mutual TLS handshake failed: {}", weft_certs::tls::explain(.0))]
     Handshake(io::Error),
     #[error("the peer's certificate names nobody: {0}")]
     Identity(String),

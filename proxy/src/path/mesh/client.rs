@@ -42,7 +42,7 @@ pub(crate) enum MeshError {
         "cannot connect to the sidecar at {address}: {source}; is the pod up, does a NetworkPolicy block the port?"
     )]
     Connect { address: SocketAddr, source: io::Error },
-    #[error("mutual TLS with {address} failed, expected {expected}: {source}")]
+    #[error("mutual TLS with {address} failed, expected {expected}: {}", weft_certs::tls::explain(.source))]
     Tls { address: SocketAddr, expected: SpiffeId, source: io::Error },
     #[error("the sidecar at {address} broke off: {source}")]
     Stream { address: SocketAddr, source: h2::Error },
