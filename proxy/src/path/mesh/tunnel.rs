@@ -113,9 +113,10 @@ fn reset(error: h2::Error) -> io::Error {
 
 impl Drop for Tunnel {
     fn drop(&mut self) {
-        if !(self.read_ended && self.write_ended) {
-            // After our own END_STREAM the rest of what the peer sends is merely not wanted.
-            self.send.send_reset(if self.write_ended { Reason::NO_ERROR } else { Reason::CANCEL });
+        // After our own END_STREAM, h2 itself tells the peer that we don't read the rest (NO_ERROR), once everything is
+        // sent. A reset by hand would throw away what is still queued: the answer, and the END_STREAM after it.
+        if !self.write_ended {
+            self.send.send_reset(Reason::CANCEL);
         }
     }
 }
