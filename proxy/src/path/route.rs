@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use weft_rules::headers::{strip_hop_by_hop, strip_mesh_headers};
@@ -90,11 +90,14 @@ async fn within(
     }
 }
 
-/// What hyper lets pass and RFC 9112 6.1 calls an attempt at smuggling.
+/// What hyper lets pass and a proxy must not: RFC 9112 6.1 calls two lengths an attempt at smuggling.
 pub(super) fn check(parts: &Parts) -> Result<(), &'static str> {
     let has = |name| parts.headers.contains_key(name);
     if has(http::header::TRANSFER_ENCODING) && has(http::header::CONTENT_LENGTH) {
         return Err("both transfer-encoding and content-length");
+    }
+    if parts.method == Method::CONNECT && parts.version == Version::HTTP_2 {
+        return Err("CONNECT over HTTP/2 is not carried; over HTTP/1.1 it is");
     }
     if parts.headers.get_all(http::header::HOST).iter().nth(1).is_some() {
         return Err("more than one host");

@@ -18,7 +18,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Method, Request, Response, Version};
+use http::{Request, Response, Version};
 use tokio::net::TcpStream;
 use weft_certs::identity::WorkloadIdentity;
 use weft_certs::spiffe::SpiffeId;
@@ -347,8 +347,6 @@ impl EndpointState {
         let Some(peer) = &self.mesh else {
             return self.http2.send(self.endpoint.address, request, || self.dial()).await;
         };
-        let is_connect = request.method() == Method::CONNECT;
-        debug_assert!(!is_connect || request.extensions().get::<h2::ext::Protocol>().is_some());
         if let Ok(destination) = self.endpoint.address.to_string().try_into() {
             request.headers_mut().insert(mesh::DESTINATION, destination);
         }
