@@ -9,7 +9,7 @@ use http::StatusCode;
 use hyper::client::conn::http1::SendRequest;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use weft_cli::world::Pod;
 
 use crate::client::{self, Body};
@@ -25,9 +25,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Load {
     stop: watch::Sender<bool>,
-    outcomes: mpsc::UnboundedReceiver<Result<String, String>>,
+    outcomes: mpsc::UnboundedReceiver<Outcome>,
     workers: Vec<JoinHandle<()>>,
     tally: Tally,
+}
+
+/// What came of one request: the answer's first line, or what went wrong.
+#[derive(Debug)]
+struct Outcome {
+    begun: Instant,
+    result: Result<String, String>,
 }
 
 /// What came of the requests.
@@ -60,6 +67,13 @@ impl Tally {
         ensure!(self.answered() > 0, "there were no requests");
         Ok(())
     }
+
+    fn note(&mut self, result: Result<String, String>) {
+        match result {
+            Ok(answer) => *self.answers.entry(answer).or_default() += 1,
+            Err(failure) => self.failures.push(failure),
+        }
+    }
 }
 
 impl Load {
@@ -74,17 +88,21 @@ impl Load {
         Self { workers: (0..workers).map(start).collect(), stop, outcomes, tally: Tally::default() }
     }
 
-    /// Waits until `more` further requests have come to an end, well or not; gives what came of these.
+    /// Waits until `more` requests that were begun after this call have come to an end, well or not; gives what came of
+    /// these.
     ///
     /// # Errors
-    /// Where that takes more than a minute.
+    /// Where there is none for more than a minute.
     pub async fn more(&mut self, more: u64) -> Result<Tally> {
-        let mut seen = Tally::default();
-        for _ in 0..more {
+        let (now, mut seen, mut left) = (Instant::now(), Tally::default(), more);
+        while left > 0 {
             let outcome = timeout(PATIENCE, self.outcomes.recv()).await.context("the load does not proceed")?;
             let outcome = outcome.context("the load has ended by itself")?;
-            note(&mut seen, outcome.clone());
-            note(&mut self.tally, outcome);
+            if outcome.begun >= now {
+                seen.note(outcome.result.clone());
+                left -= 1;
+            }
+            self.tally.note(outcome.result);
         }
         Ok(seen)
     }
@@ -99,16 +117,9 @@ impl Load {
             timeout(PATIENCE, worker).await.context("a worker does not end")??;
         }
         while let Ok(outcome) = self.outcomes.try_recv() {
-            note(&mut self.tally, outcome);
+            self.tally.note(outcome.result);
         }
         Ok(self.tally)
-    }
-}
-
-fn note(tally: &mut Tally, outcome: Result<String, String>) {
-    match outcome {
-        Ok(answer) => *tally.answers.entry(answer).or_default() += 1,
-        Err(failure) => tally.failures.push(failure),
     }
 }
 
@@ -116,7 +127,7 @@ async fn work(
     pod: Pod,
     address: SocketAddr,
     stopped: watch::Receiver<bool>,
-    report: mpsc::UnboundedSender<Result<String, String>>,
+    report: mpsc::UnboundedSender<Outcome>,
     most: u64,
 ) {
     let mut connection = None;
@@ -124,11 +135,12 @@ async fn work(
         if *stopped.borrow() {
             return;
         }
-        let outcome = request(&pod, address, &mut connection).await.map_err(|error| format!("{error:#}"));
-        if outcome.is_err() {
+        let begun = Instant::now();
+        let result = request(&pod, address, &mut connection).await.map_err(|error| format!("{error:#}"));
+        if result.is_err() {
             connection = None;
         }
-        if report.send(outcome).is_err() {
+        if report.send(Outcome { begun, result }).is_err() {
             return;
         }
         sleep(PAUSE).await;
