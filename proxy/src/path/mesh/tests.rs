@@ -24,6 +24,10 @@ const RESET: u16 = 2;
 const END: u16 = 3;
 const UNREAD: u16 = 4;
 const REFUSE: u16 = 5;
+const ANSWER: u16 = 6;
+
+/// Longer than what one frame takes, shorter than the window.
+const LONG: usize = 100_000;
 
 #[derive(Default)]
 struct Listener {
@@ -53,6 +57,10 @@ impl MeshListener for Listener {
                 writer.shutdown().await.unwrap();
             }
             END => tunnel.shutdown().await.unwrap(),
+            ANSWER => {
+                tunnel.write_all(&[1; LONG]).await.unwrap();
+                tunnel.shutdown().await.unwrap();
+            }
             UNREAD => self.unread.borrow_mut().push(tunnel),
             _ => {
                 tunnel.write_all(b"half of it").await.unwrap();
@@ -120,6 +128,17 @@ async fn a_peer_that_ends_before_it_was_asked_ends_cleanly() {
     with_connection(|sender, _| async move {
         let mut tunnel = tunnel(&sender, END).await.unwrap();
         assert_eq!(tunnel.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+        assert!(tunnel.ending().is_clean());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_peer_that_ends_first_has_said_all_it_wrote() {
+    with_connection(|sender, _| async move {
+        let mut tunnel = tunnel(&sender, ANSWER).await.unwrap();
+        let mut received = Vec::new();
+        assert_eq!(tunnel.read_to_end(&mut received).await.unwrap(), LONG);
         assert!(tunnel.ending().is_clean());
     })
     .await;
