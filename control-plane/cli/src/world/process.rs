@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -41,6 +42,9 @@ impl Process {
             .open(log)
             .with_context(|| format!("cannot open the log {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        // A terminal's Ctrl-C goes to a whole process group. It is for the program that made the world, which then ends
+        // its processes in order.
+        command.process_group(0);
         let mut child = namespace.spawn(enter::outside(command))?;
         let pid = Pid::from_raw(i32::try_from(child.id()).context("a process id out of range")?);
         let (publish, ended) = watch::channel(None);

@@ -44,6 +44,8 @@ pub(crate) enum MeshError {
     Connect { address: SocketAddr, source: io::Error },
     #[error("mutual TLS with {address} failed, expected {expected}: {}", weft_certs::tls::explain(.source))]
     Tls { address: SocketAddr, expected: SpiffeId, source: io::Error },
+    #[error("the sidecar at {address} did not open a stream: {source}")]
+    Open { address: SocketAddr, source: h2::Error },
     #[error("the sidecar at {address} broke off: {source}")]
     Stream { address: SocketAddr, source: h2::Error },
     #[error("the sidecar at {address} refused: {status} {reason}")]
@@ -54,7 +56,7 @@ impl MeshError {
     /// Whether it is certain that the application saw nothing of it.
     pub(crate) fn is_unhandled(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Tls { .. } | Self::Refused { .. } => true,
+            Self::Connect { .. } | Self::Tls { .. } | Self::Open { .. } | Self::Refused { .. } => true,
             Self::Stream { source, .. } => is_unhandled(source),
         }
     }
@@ -94,10 +96,12 @@ impl MeshPeer {
         if http1 {
             request.headers_mut().insert(PROTOCOL, HeaderValue::from_static(PROTOCOL_HTTP1));
         }
+        // Nothing goes through a tunnel before it is open, so whatever fails until then has reached nobody.
+        let unopened = |source| MeshError::Open { address: self.address, source };
         let mut sender = self.sender(timeout).await?;
-        let (response, send) = sender.send_request(request, false).map_err(|error| self.stream_error(error))?;
+        let (response, send) = sender.send_request(request, false).map_err(unopened)?;
         let response = match tokio::time::timeout(timeout, response).await {
-            Ok(response) => response.map_err(|error| self.stream_error(error))?,
+            Ok(response) => response.map_err(unopened)?,
             Err(_) => {
                 let source = io::Error::new(io::ErrorKind::TimedOut, "the stream was not accepted in time");
                 return Err(MeshError::Connect { address: self.address, source });
