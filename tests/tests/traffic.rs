@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         trial("deleting a split gives the Service its own endpoints back", LIMIT, deletion),
         trial("HTTPRoute: path, method, header and query", LIMIT, matches),
         trial("HTTPRoute: a route without a backend answers 500", LIMIT, no_backend),
+        trial("HTTPRoute: a backend that does not exist fails its share, which goes nowhere else", LIMIT, half_gone),
         trial("an endpoint that comes and goes", LIMIT, endpoints),
     ])
 }
@@ -148,6 +149,8 @@ spec:
     backendRefs: [{name: api-v2, port: 80}]
   - matches: [{path: {type: Exact, value: /gone}}]
     backendRefs: []
+  - matches: [{path: {type: Exact, value: /half}}]
+    backendRefs: [{name: api-v1, port: 80}, {name: api-v3, port: 80}]
   - backendRefs: [{name: api-v1, port: 80}]
 ";
 
@@ -182,6 +185,21 @@ async fn no_backend(world: World) -> Result<()> {
     let versions = Versions::start(&world).await?;
     world.apply("route.yaml", ROUTES)?;
     in_force(&versions).await
+}
+
+async fn half_gone(world: World) -> Result<()> {
+    let versions = Versions::start(&world).await?;
+    world.apply("route.yaml", ROUTES)?;
+    in_force(&versions).await?;
+    let mut answers = BTreeMap::new();
+    for _ in 0..200 {
+        let (status, body) = client::get(&versions.web, versions.http(), "/half").await?;
+        let expected = if status == StatusCode::OK { "api-v1" } else { "weft: route_unresolved" };
+        ensure!(body.starts_with(expected), "{status}: {body}");
+        *answers.entry(if status == StatusCode::OK { "api-v1" } else { "none" }.to_owned()).or_default() += 1;
+        ensure!(status == StatusCode::OK || status == StatusCode::INTERNAL_SERVER_ERROR, "{status}");
+    }
+    within_bounds(&answers, 50, 50)
 }
 
 /// Waits until the route is in force: nothing but its rule without a backend answers 500.

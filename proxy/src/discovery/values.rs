@@ -71,6 +71,8 @@ pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
     /// How long the connection to an endpoint may take to be established.
     pub(crate) connect_timeout: Duration,
+    /// False: a route names it, and there is none. Not the same as a cluster without endpoints.
+    pub(crate) exists: bool,
     endpoints: Arc<ArcSwap<Endpoints>>,
 }
 
@@ -83,12 +85,12 @@ impl Cluster {
     /// A cluster with a fresh id whose endpoints are swapped by another hand.
     pub(super) fn sharing(name: Arc<str>, connect_timeout: Duration, endpoints: Arc<ArcSwap<Endpoints>>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), name, connect_timeout, endpoints }
+        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), name, connect_timeout, exists: true, endpoints }
     }
 
     /// A cluster that does not exist.
     pub(super) fn missing(name: Arc<str>) -> Self {
-        Self::new(name, Duration::ZERO, Endpoints::default())
+        Self { exists: false, ..Self::new(name, Duration::ZERO, Endpoints::default()) }
     }
 
     /// Its endpoints now. Swapped as a whole when they change; empty when the cluster does not exist.

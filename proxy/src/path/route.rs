@@ -118,11 +118,18 @@ fn decide(worker: &Worker, destination: &Destination, parts: &Parts) -> Decision
     };
     match &rule.action {
         Action::Respond(status) => Decision::Answer { status: *status, reason: Reason::RouteUnresolved },
-        Action::Forward { backends, timeout } => Decision::Forward {
-            cluster: worker.upstreams.cluster(backends.pick(rand::random())),
-            rule: Arc::clone(&rule.name),
-            timeout: *timeout,
-        },
+        Action::Forward { backends, timeout } => {
+            let cluster = backends.pick(rand::random());
+            if !cluster.exists {
+                // The Gateway API: what is meant for a backend that doesn't exist fails, and goes nowhere else.
+                return Decision::Answer { status: Reason::RouteUnresolved.status(), reason: Reason::RouteUnresolved };
+            }
+            Decision::Forward {
+                cluster: worker.upstreams.cluster(cluster),
+                rule: Arc::clone(&rule.name),
+                timeout: *timeout,
+            }
+        }
     }
 }
 

@@ -207,8 +207,10 @@ fn a_cluster_that_does_not_exist_holds_nothing_up() {
     world.give("shop/api:80", "1", &routes("shop/api:80", vec![route(prefix("/"), &[("shop/gone:80", 1)])]));
     world.remove(ResourceKind::Cluster, "shop/gone:80");
     let destination = world.known();
+    assert!(!backends_of_first_rule(&destination.traffic()).exists);
     assert!(addresses(&destination.traffic()).is_empty());
     world.give_cluster("shop/gone:80", &[("10.1.0.1", 8080)]);
+    assert!(backends_of_first_rule(&destination.traffic()).exists);
     assert_eq!(addresses(&destination.traffic()), ["10.1.0.1:8080"]);
     world.remove(ResourceKind::Cluster, "shop/gone:80");
     assert!(addresses(&destination.traffic()).is_empty(), "traffic still goes to a cluster that was deleted");
