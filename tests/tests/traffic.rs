@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         trial("HTTPRoute: path, method, header and query", LIMIT, matches),
         trial("HTTPRoute: a route without a backend answers 500", LIMIT, no_backend),
         trial("HTTPRoute: a backend that does not exist fails its share, which goes nowhere else", LIMIT, half_gone),
+        trial("HTTPRoute: a time-out ends a request that nobody answers", LIMIT, time_out),
         trial("an endpoint that comes and goes", LIMIT, endpoints),
     ])
 }
@@ -200,6 +201,35 @@ async fn half_gone(world: World) -> Result<()> {
         ensure!(status == StatusCode::OK || status == StatusCode::INTERNAL_SERVER_ERROR, "{status}");
     }
     within_bounds(&answers, 50, 50)
+}
+
+const TIME_OUT: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: api, namespace: default}
+spec:
+  parentRefs: [{group: '', kind: Service, name: api, port: 80}]
+  rules:
+  - matches: [{path: {type: Exact, value: /stuck}}]
+    backendRefs: [{name: stuck, port: 80}]
+    timeouts: {request: 300ms}
+  - backendRefs: [{name: api-v1, port: 80}]
+";
+
+async fn time_out(world: World) -> Result<()> {
+    let versions = Versions::start(&world).await?;
+    apps::serve(&versions.v2, 9002, apps::sink).await?;
+    world.service("stuck").port(80, 9002, "http").backends([&versions.v2]).create()?;
+    world.apply("route.yaml", TIME_OUT)?;
+    wait_until("the time-out", ROLLOUT, async || {
+        let (status, body) = client::get(&versions.web, versions.http(), "/stuck").await?;
+        ensure!(status == StatusCode::GATEWAY_TIMEOUT && body.starts_with("weft: timeout"), "{status}: {body}");
+        Ok(())
+    })
+    .await?;
+    let (status, body) = client::get(&versions.web, versions.http(), "/").await?;
+    ensure!(status == StatusCode::OK && body.starts_with("api-v1"), "{status}: {body}");
+    Ok(())
 }
 
 /// Waits until the route is in force: nothing but its rule without a backend answers 500.
