@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 async fn external_name(world: World) -> Result<()> {
     let names = NameServer::start(&world).await?;
     let resolv_conf = world.folder().join("resolv.conf");
-    std::fs::write(&resolv_conf, format!("nameserver {}\n", names.address.ip()))?;
+    std::fs::write(&resolv_conf, format!("nameserver {}\n", names.pod.address(53).ip()))?;
     mount::<_, _, str, str>(Some(&resolv_conf), "/etc/resolv.conf", None, MsFlags::MS_BIND, None)
         .context("cannot replace /etc/resolv.conf in this namespace")?;
 
@@ -69,7 +69,8 @@ async fn answers(web: &Pod, address: SocketAddr, name: &str) -> Result<()> {
 
 /// A name server for `example.`, in a pod of its own.
 struct NameServer {
-    address: SocketAddr,
+    /// It runs as long as this is held.
+    pod: Pod,
     zone: Arc<InMemoryZoneHandler>,
 }
 
@@ -87,7 +88,7 @@ impl NameServer {
             server.register_socket(socket);
             server.block_until_done().await
         }));
-        Ok(Self { address, zone })
+        Ok(Self { pod, zone })
     }
 
     /// From now on the name has this address, for `ttl` seconds.
