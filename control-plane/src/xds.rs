@@ -6,7 +6,7 @@
 //!                     └─ resources, serialized once <────┴───────── looks up, sends ──────────┘
 //! ```
 //!
-//! [`server`] is the gRPC service; a stream runs a [`session`] over a [`protocol`], delta or state of the world. Nothing
+//! `server` is the gRPC service; a stream runs a `session` over a `protocol`, delta or state of the world. Nothing
 //! is queued for a stream: it holds the set of names that may differ from what it sent, and looks each up when the
 //! client is ready for more, so a slow client gets the newest state and costs no memory.
 
