@@ -58,6 +58,9 @@ pub enum Command {
         /// Only the proxies of this namespace
         #[arg(short, long, value_name = "NS")]
         namespace: Option<String>,
+        /// Also each piece of configuration that they hold, with its version and age
+        #[arg(short, long)]
+        resources: bool,
     },
     /// Run a small mesh on this machine and shift its traffic, live
     Demo(DemoArgs),

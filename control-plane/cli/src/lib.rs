@@ -34,7 +34,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     match command {
         Command::Traffic(command) => wait_for(traffic::run(command, &global, &mut out))?,
-        Command::Status { namespace } => wait_for(status::run(namespace, &global, &mut out))?,
+        Command::Status { namespace, resources } => wait_for(status::run(namespace, resources, &global, &mut out))?,
         Command::Completions { shell } => clap_complete::generate(shell, &mut Args::command(), "weft", &mut out),
         Command::Demo(demo) => {
             drop(out);

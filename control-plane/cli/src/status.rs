@@ -16,8 +16,13 @@ struct Overview {
     faults: Vec<Fault>,
 }
 
-/// Asks for the state of all proxies and prints it to `out`.
-pub(crate) async fn run(namespace: Option<String>, global: &Global, out: &mut impl Write) -> anyhow::Result<()> {
+/// Asks for the state of all proxies and prints it to `out`; with `resources`, each piece of their configuration too.
+pub(crate) async fn run(
+    namespace: Option<String>,
+    resources: bool,
+    global: &Global,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     let mut client = Client::connect(global).await?;
     let request = ListProxiesRequest { namespace: namespace.unwrap_or_default() };
     let answer = client.status.list_proxies(request).await;
@@ -29,13 +34,13 @@ pub(crate) async fn run(namespace: Option<String>, global: &Global, out: &mut im
         Output::Json => output::json(out, &overview),
         Output::Table => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-            Ok(writeln!(out, "{}", show(&overview, now))?)
+            Ok(writeln!(out, "{}", show(&overview, resources, now))?)
         }
     }
 }
 
 /// `now` is in seconds since the epoch.
-fn show(overview: &Overview, now: u64) -> String {
+fn show(overview: &Overview, resources: bool, now: u64) -> String {
     let mut parts = vec![if overview.proxies.is_empty() {
         "No proxy is connected.".to_owned()
     } else {
@@ -44,6 +49,10 @@ fn show(overview: &Overview, now: u64) -> String {
             overview.proxies.iter().map(|proxy| row(proxy, now)),
         )
     }];
+    if resources {
+        let rows = overview.proxies.iter().flat_map(held);
+        parts.push(text::table(["PROXY", "RESOURCE", "VERSION", "FOR"], rows));
+    }
     let behind: Vec<_> = overview.proxies.iter().flat_map(behind).collect();
     if !behind.is_empty() {
         let heads = ["NOT CURRENT", "RESOURCE", "HAS", "WANTED", "FOR", "WHY"];
@@ -80,6 +89,14 @@ fn certificate(expires: u64, now: u64) -> String {
         _ if expires <= now => format!("ended {} ago", text::span(now - expires)),
         _ => format!("ends in {}", text::span(expires - now)),
     }
+}
+
+/// A row for each resource that the proxy holds.
+fn held(proxy: &Proxy) -> impl Iterator<Item = [String; 4]> {
+    proxy.resources.iter().filter(|resource| !resource.acked_version.is_empty()).map(|resource| {
+        let name = format!("{} {}", resource.kind, resource.name);
+        [proxy.node.clone(), name, resource.acked_version.clone(), text::span(resource.age_seconds)]
+    })
 }
 
 /// A row for each resource that the proxy does not hold as the control plane wants it.

@@ -29,16 +29,28 @@ fn resource(wanted: &str, acked: &str, error: &str) -> Resource {
 fn proxies_that_are_current_take_a_line_each() {
     let overview = Overview { proxies: vec![proxy("web.shop", vec![resource("a1", "a1", "")])], faults: vec![] };
     assert_eq!(
-        show(&overview, NOW),
+        show(&overview, false, NOW),
         "PROXY      IDENTITY                                VERSION   CONNECTED   CONFIGURATION   CERTIFICATE\n\
          web.shop   spiffe://cluster.local/ns/shop/sa/web   0.1.0     4m 12s      1 current       ends in 23h 53m"
     );
 }
 
 #[test]
+fn what_is_held_is_listed_with_its_version_and_age() {
+    let resources = vec![resource("a1", "a1", ""), resource("", "", "")];
+    let shown = show(&Overview { proxies: vec![proxy("web.shop", resources)], faults: vec![] }, true, NOW);
+    let (_, held) = shown.split_once("\n\n").unwrap();
+    assert_eq!(
+        held,
+        "PROXY      RESOURCE                         VERSION   FOR\n\
+         web.shop   RouteConfiguration shop/api:80   a1        1m"
+    );
+}
+
+#[test]
 fn what_is_behind_is_named_with_its_reason() {
     let resources = vec![resource("a2", "a1", ""), resource("a2", "", "routes[0].match: unknown field")];
-    let shown = show(&Overview { proxies: vec![proxy("web.shop", resources)], faults: vec![] }, NOW);
+    let shown = show(&Overview { proxies: vec![proxy("web.shop", resources)], faults: vec![] }, false, NOW);
     assert!(shown.contains("0 of 2 current"), "{shown}");
     assert!(
         shown.contains("web.shop      RouteConfiguration shop/api:80   a1     a2       12s   not acknowledged yet"),
@@ -50,7 +62,7 @@ fn what_is_behind_is_named_with_its_reason() {
 #[test]
 fn bad_manifests_are_shown_with_file_line_and_field() {
     let fault = Fault { file: "api.yaml".into(), line: 7, field: "spec.ports[0].port".into(), message: "is 0".into() };
-    let shown = show(&Overview { proxies: vec![], faults: vec![fault] }, NOW);
+    let shown = show(&Overview { proxies: vec![], faults: vec![fault] }, false, NOW);
     assert_eq!(
         shown,
         "No proxy is connected.\n\n\
