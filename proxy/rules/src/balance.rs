@@ -2,10 +2,13 @@
 //!
 //! See Finagle's `PeakEwma` and Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing" (2001).
 
+mod policy;
 #[cfg(test)]
 mod tests;
 
 use std::time::{Duration, Instant};
+
+pub use policy::{Algorithm, BalancePolicy, SlowStart};
 
 /// How fast what was observed is forgotten: after this time without news an estimate has fallen to 1/e.
 pub const DECAY: Duration = Duration::from_secs(10);

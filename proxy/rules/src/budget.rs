@@ -61,6 +61,11 @@ impl RetryBudget {
         }
     }
 
+    /// A budget of `percent` retries for each hundred requests and `min_per_second` besides, measured over `window`.
+    pub fn from(percent: f64, min_per_second: u32, window: Duration) -> Self {
+        Self::new(percent / 100.0, min_per_second, window)
+    }
+
     /// Counts a request (not its retries).
     pub fn deposit(&mut self, now: Instant) {
         self.slot(now).requests += 1;

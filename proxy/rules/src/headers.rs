@@ -137,7 +137,10 @@ fn list_items(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Passes every header through `keep`, in order.
-fn rebuild(headers: HeaderMap, mut keep: impl FnMut(&HeaderName, HeaderValue) -> Option<HeaderValue>) -> HeaderMap {
+pub(crate) fn rebuild(
+    headers: HeaderMap,
+    mut keep: impl FnMut(&HeaderName, HeaderValue) -> Option<HeaderValue>,
+) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(headers.keys_len());
     let mut current = None;
     for (name, value) in headers {

@@ -9,12 +9,18 @@ mod pattern;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 pub use pattern::{Pattern, PatternError};
 
+use crate::fault::FaultPolicy;
+use crate::header_edits::HeaderEdits;
+use crate::retry::RetryPolicy;
+use crate::rewrite::{Redirect, Rewrite};
+use crate::session::SessionPolicy;
+use crate::share::Share;
+use crate::timeouts::Timeouts;
 use crate::weighted::Weighted;
 
 /// What rules look at of a request.
@@ -41,8 +47,12 @@ pub struct Routes<B> {
 pub struct Rule<B> {
     /// Its name, for telemetry.
     pub name: Arc<str>,
+    /// What of the configuration it came from, as `HTTPRoute shop/api rules[2]`; empty if not told.
+    pub manifest: Arc<str>,
     /// Which requests it is for.
     pub matcher: Match,
+    /// What is done to its requests and answers, whatever becomes of them.
+    pub filters: Filters,
     /// What becomes of them.
     pub action: Action<B>,
 }
@@ -58,6 +68,8 @@ pub struct Match {
     pub headers: Vec<HeaderMatch>,
     /// Query parameters.
     pub query: Vec<QueryMatch>,
+    /// Whether only gRPC is meant: `content-type` is `application/grpc`, or begins with that and `+` or `;`.
+    pub grpc: bool,
 }
 
 /// A condition on the path.
@@ -105,18 +117,67 @@ pub enum TextMatch {
     Present,
 }
 
+/// What is done to the requests and answers of a rule. The default does nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Filters {
+    /// Edits of the request's headers.
+    pub request_headers: HeaderEdits,
+    /// Edits of the answer's headers.
+    pub response_headers: HeaderEdits,
+    /// Faults that are injected.
+    pub fault: Option<FaultPolicy>,
+}
+
 /// What becomes of a request.
 #[derive(Debug, Clone)]
 pub enum Action<B> {
     /// It goes to one of the backends.
-    Forward {
-        /// Where to, by weight.
-        backends: Weighted<B>,
-        /// How long the whole exchange may take; `None` for as long as it likes.
-        timeout: Option<Duration>,
-    },
+    Forward(Box<Forward<B>>),
+    /// It is answered with another address.
+    Redirect(Redirect),
     /// It is answered at once, with an empty body.
     Respond(StatusCode),
+}
+
+/// How a request is forwarded.
+#[derive(Debug, Clone)]
+pub struct Forward<B> {
+    /// Where to, by weight.
+    pub backends: Weighted<Backend<B>>,
+    /// What becomes of its host and path.
+    pub rewrite: Rewrite,
+    /// Who gets a copy.
+    pub mirrors: Vec<Mirror<B>>,
+    /// How long it may take.
+    pub timeouts: Timeouts,
+    /// When it is tried again.
+    pub retry: Arc<RetryPolicy>,
+    /// Whether the next attempt begins beside the one whose time per try is over, instead of in its place.
+    pub hedge: bool,
+    /// Where a client keeps its endpoint, if it stays with one.
+    pub session: Option<SessionPolicy>,
+}
+
+/// One of the places that a rule forwards to.
+#[derive(Debug, Clone)]
+pub struct Backend<B> {
+    /// The cluster, or its name.
+    pub target: B,
+    /// Edits of the headers of its requests, after those of the rule.
+    pub request_headers: HeaderEdits,
+    /// Edits of the headers of its answers, before those of the rule.
+    pub response_headers: HeaderEdits,
+    /// Takes the place of `host` or `:authority`, before the rule's own.
+    pub host: Option<HeaderValue>,
+}
+
+/// Someone who gets a copy of requests, and whose answers nobody waits for.
+#[derive(Debug, Clone)]
+pub struct Mirror<B> {
+    /// The cluster, or its name.
+    pub target: B,
+    /// How many requests are copied.
+    pub share: Share,
 }
 
 impl<B> Routes<B> {
@@ -136,16 +197,90 @@ impl<B> Routes<B> {
     }
 }
 
+impl<B> Rule<B> {
+    /// The same rule over other targets.
+    pub fn map<U>(&self, to: impl FnMut(&B) -> U) -> Rule<U> {
+        let action = match &self.action {
+            Action::Forward(forward) => Action::Forward(Box::new(forward.map(to))),
+            Action::Redirect(redirect) => Action::Redirect(redirect.clone()),
+            Action::Respond(status) => Action::Respond(*status),
+        };
+        Rule {
+            name: Arc::clone(&self.name),
+            manifest: Arc::clone(&self.manifest),
+            matcher: self.matcher.clone(),
+            filters: self.filters.clone(),
+            action,
+        }
+    }
+}
+
+impl<B> Forward<B> {
+    /// To these backends, and nothing else.
+    pub fn to(backends: Weighted<Backend<B>>) -> Self {
+        Self {
+            backends,
+            rewrite: Rewrite::default(),
+            mirrors: Vec::new(),
+            timeouts: Timeouts::default(),
+            retry: Arc::default(),
+            hedge: false,
+            session: None,
+        }
+    }
+
+    /// The same over other targets: first the backends', then the mirrors', each in order.
+    pub fn map<U>(&self, mut to: impl FnMut(&B) -> U) -> Forward<U> {
+        Forward {
+            backends: self.backends.map(|backend| backend.map(&mut to)),
+            rewrite: self.rewrite.clone(),
+            mirrors: self
+                .mirrors
+                .iter()
+                .map(|mirror| Mirror { target: to(&mirror.target), share: mirror.share })
+                .collect(),
+            timeouts: self.timeouts,
+            retry: Arc::clone(&self.retry),
+            hedge: self.hedge,
+            session: self.session.clone(),
+        }
+    }
+
+    /// All targets: first the backends', then the mirrors', each in order.
+    pub fn targets(&self) -> impl Iterator<Item = &B> {
+        let backends = self.backends.iter().map(|(backend, _)| &backend.target);
+        backends.chain(self.mirrors.iter().map(|mirror| &mirror.target))
+    }
+}
+
+impl<B> Backend<B> {
+    /// A target whose requests and answers are left as they are.
+    pub fn plain(target: B) -> Self {
+        Self { target, request_headers: HeaderEdits::default(), response_headers: HeaderEdits::default(), host: None }
+    }
+
+    /// The same with another target.
+    pub fn map<U>(&self, mut to: impl FnMut(&B) -> U) -> Backend<U> {
+        Backend {
+            target: to(&self.target),
+            request_headers: self.request_headers.clone(),
+            response_headers: self.response_headers.clone(),
+            host: self.host.clone(),
+        }
+    }
+}
+
 impl Match {
     /// The condition that every request meets.
     pub fn any() -> Self {
-        Self { path: PathMatch::Any, method: None, headers: Vec::new(), query: Vec::new() }
+        Self { path: PathMatch::Any, method: None, headers: Vec::new(), query: Vec::new(), grpc: false }
     }
 
     /// Whether a request meets all conditions.
     pub fn matches(&self, request: &RequestHead<'_>) -> bool {
         self.method.as_ref().is_none_or(|method| method == request.method)
             && self.path.matches(request.path)
+            && (!self.grpc || is_grpc(request.headers))
             && self.headers.iter().all(|header| header.matches(request.headers))
             && self.query.iter().all(|parameter| parameter.matches(request.query))
     }
@@ -177,8 +312,16 @@ impl PathMatch {
     }
 }
 
+/// Whether a request is gRPC by its `content-type`, as Envoy tells it.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let rest = content_type.and_then(|content_type| content_type.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
 impl HeaderMatch {
-    fn matches(&self, headers: &HeaderMap) -> bool {
+    /// Whether one of the header's values matches.
+    pub fn matches(&self, headers: &HeaderMap) -> bool {
         headers.get_all(&self.name).iter().any(|value| self.value.matches(value.as_bytes()))
     }
 }

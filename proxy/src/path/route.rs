@@ -118,8 +118,10 @@ fn decide(worker: &Worker, destination: &Destination, parts: &Parts) -> Decision
     };
     match &rule.action {
         Action::Respond(status) => Decision::Answer { status: *status, reason: Reason::RouteUnresolved },
-        Action::Forward { backends, timeout } => {
-            let cluster = backends.pick(rand::random());
+        // No configuration asks for a redirect yet.
+        Action::Redirect(redirect) => Decision::Answer { status: redirect.status, reason: Reason::RouteUnresolved },
+        Action::Forward(forward) => {
+            let cluster = &forward.backends.pick(rand::random()).target;
             if !cluster.exists {
                 // The Gateway API: what is meant for a backend that doesn't exist fails, and goes nowhere else.
                 return Decision::Answer { status: Reason::RouteUnresolved.status(), reason: Reason::RouteUnresolved };
@@ -127,7 +129,7 @@ fn decide(worker: &Worker, destination: &Destination, parts: &Parts) -> Decision
             Decision::Forward {
                 cluster: worker.upstreams.cluster(cluster),
                 rule: Arc::clone(&rule.name),
-                timeout: *timeout,
+                timeout: forward.timeouts.request,
             }
         }
     }

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use super::*;
 
 fn rule(name: &str, matcher: Match) -> Rule<&'static str> {
-    Rule { name: name.into(), matcher, action: Action::Respond(StatusCode::OK) }
+    let action = Action::Respond(StatusCode::OK);
+    Rule { name: name.into(), manifest: "".into(), matcher, filters: Filters::default(), action }
 }
 
 fn path(path: PathMatch) -> Match {
@@ -127,6 +128,7 @@ fn all_conditions_must_hold() {
         method: Some(Method::GET),
         headers: vec![HeaderMatch { name: HeaderName::from_static("h"), value: TextMatch::Present }],
         query: vec![QueryMatch { name: "q".to_owned(), value: TextMatch::Present }],
+        grpc: false,
     };
     let with: HeaderMap = [(HeaderName::from_static("h"), HeaderValue::from_static("1"))].into_iter().collect();
     assert!(matcher.matches(&head(&Method::GET, "/a?q", &with)));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weft_rules::route::{Action, Routes, Rule};
+use weft_rules::route::Routes;
 use weft_rules::weighted::Weighted;
 
 use crate::discovery::resources::{ListenerSpec, RouteSpec};
@@ -51,23 +51,13 @@ impl Plan {
 
     /// The traffic, with clusters in place of names.
     pub(super) fn traffic(&self) -> Traffic {
-        let rules = self.routes.iter().flat_map(|routes| &routes.rules).map(|rule| self.rule(rule));
+        let rules = self.routes.iter().flat_map(|routes| &routes.rules).map(|rule| rule.map(|name| self.cluster(name)));
         Traffic {
             protocol: self.listener.protocol,
             routes: Routes::new(rules.collect()),
             opaque: self.listener.opaque.as_ref().map(|weighted| self.with_clusters(weighted)),
             service: self.listener.service.clone(),
         }
-    }
-
-    fn rule(&self, rule: &Rule<Arc<str>>) -> Rule<Arc<Cluster>> {
-        let action = match &rule.action {
-            Action::Forward { backends, timeout } => {
-                Action::Forward { backends: self.with_clusters(backends), timeout: *timeout }
-            }
-            Action::Respond(status) => Action::Respond(*status),
-        };
-        Rule { name: rule.name.clone(), matcher: rule.matcher.clone(), action }
     }
 
     fn with_clusters(&self, names: &Weighted<Arc<str>>) -> Weighted<Arc<Cluster>> {

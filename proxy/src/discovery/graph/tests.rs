@@ -85,10 +85,10 @@ impl World {
 fn backends(traffic: &Traffic) -> Vec<(String, u32)> {
     let rules = traffic.routes.rules().iter();
     let backends = rules.filter_map(|rule| match &rule.action {
-        Action::Forward { backends, .. } => {
-            Some(backends.iter().map(|(cluster, weight)| (cluster.name.to_string(), weight)))
+        Action::Forward(forward) => {
+            Some(forward.backends.iter().map(|(backend, weight)| (backend.target.name.to_string(), weight)))
         }
-        Action::Respond(_) => None,
+        Action::Redirect(_) | Action::Respond(_) => None,
     });
     backends.flatten().collect()
 }
@@ -96,8 +96,8 @@ fn backends(traffic: &Traffic) -> Vec<(String, u32)> {
 fn addresses(traffic: &Traffic) -> Vec<String> {
     let rules = traffic.routes.rules().iter();
     let clusters = rules.filter_map(|rule| match &rule.action {
-        Action::Forward { backends, .. } => backends.iter().next().map(|(cluster, _)| cluster.clone()),
-        Action::Respond(_) => None,
+        Action::Forward(forward) => forward.targets().next().cloned(),
+        Action::Redirect(_) | Action::Respond(_) => None,
     });
     let opaque =
         traffic.opaque.iter().filter_map(|weighted| weighted.iter().next().map(|(cluster, _)| cluster.clone()));
@@ -166,8 +166,8 @@ fn a_change_of_endpoints_touches_nothing_but_the_endpoints() {
 
 fn backends_of_first_rule(traffic: &Traffic) -> Arc<crate::discovery::Cluster> {
     match &traffic.routes.rules()[0].action {
-        Action::Forward { backends, .. } => backends.iter().next().unwrap().0.clone(),
-        Action::Respond(status) => panic!("answers {status}"),
+        Action::Forward(forward) => forward.targets().next().unwrap().clone(),
+        Action::Redirect(_) | Action::Respond(_) => panic!("does not forward"),
     }
 }
 

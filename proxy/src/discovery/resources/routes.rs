@@ -15,7 +15,10 @@ use weft_api::xds::pb::envoy::config::route::v3::{
 };
 use weft_api::xds::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use weft_api::xds::pb::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher};
-use weft_rules::route::{Action, HeaderMatch, Match, PathMatch, Pattern, QueryMatch, Rule, TextMatch};
+use weft_rules::route::{
+    Action, Backend, Filters, Forward, HeaderMatch, Match, PathMatch, Pattern, QueryMatch, Rule, TextMatch,
+};
+use weft_rules::timeouts::Timeouts;
 use weft_rules::weighted::Weighted;
 
 use super::fault::{Fault, Within as _, refuse};
@@ -33,11 +36,11 @@ pub(in crate::discovery) struct RouteSpec {
 impl RouteSpec {
     /// The clusters that the rules name, each once.
     pub(in crate::discovery) fn clusters(&self) -> std::collections::BTreeSet<&Arc<str>> {
-        let backends = self.rules.iter().filter_map(|rule| match &rule.action {
-            Action::Forward { backends, .. } => Some(backends.iter().map(|(name, _)| name)),
-            Action::Respond(_) => None,
+        let targets = self.rules.iter().filter_map(|rule| match &rule.action {
+            Action::Forward(forward) => Some(forward.targets()),
+            Action::Redirect(_) | Action::Respond(_) => None,
         });
-        backends.flatten().collect()
+        targets.flatten().collect()
     }
 }
 
@@ -76,7 +79,13 @@ fn rule(route: &Route) -> Result<Rule<Arc<str>>, Fault> {
             return Err(Fault::here("has no `route` or `direct_response`"));
         }
     };
-    Ok(Rule { name: route.name.as_str().into(), matcher: conditions(matcher).within("match")?, action })
+    Ok(Rule {
+        name: route.name.as_str().into(),
+        manifest: "".into(),
+        matcher: conditions(matcher).within("match")?,
+        filters: Filters::default(),
+        action,
+    })
 }
 
 fn forward(action: &RouteAction) -> Result<Action<Arc<str>>, Fault> {
@@ -97,7 +106,11 @@ fn forward(action: &RouteAction) -> Result<Action<Arc<str>>, Fault> {
         Some(timeout) => duration("timeout", timeout)?,
         None => DEFAULT_TIMEOUT,
     };
-    Ok(Action::Forward { backends, timeout: (!timeout.is_zero()).then_some(timeout) })
+    let timeouts = Timeouts { request: (!timeout.is_zero()).then_some(timeout), ..Timeouts::default() };
+    Ok(Action::Forward(Box::new(Forward {
+        timeouts,
+        ..Forward::to(backends.map(|name| Backend::plain(name.clone())))
+    })))
 }
 
 fn weighted_clusters(clusters: &[ClusterWeight]) -> Result<Weighted<Arc<str>>, Fault> {

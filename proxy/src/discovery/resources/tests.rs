@@ -177,12 +177,13 @@ fn routes_match_and_weigh_as_they_say() {
     };
     assert_eq!(find(&http::Method::POST).name.as_ref(), "shop/create");
     match &find(&http::Method::POST).action {
-        Action::Forward { backends, timeout } => {
-            let weights: Vec<_> = backends.iter().map(|(name, weight)| (name.as_ref(), weight)).collect();
+        Action::Forward(forward) => {
+            let weights: Vec<_> =
+                forward.backends.iter().map(|(backend, weight)| (backend.target.as_ref(), weight)).collect();
             assert_eq!(weights, [("a:1", 3), ("b:1", 1)]);
-            assert_eq!(timeout.unwrap().as_secs(), 15, "Envoy's default");
+            assert_eq!(forward.timeouts.request.unwrap().as_secs(), 15, "Envoy's default");
         }
-        Action::Respond(status) => panic!("{status}"),
+        Action::Redirect(_) | Action::Respond(_) => panic!("does not forward"),
     }
     assert!(matches!(&find(&http::Method::GET).action, Action::Respond(status) if status.as_u16() == 500));
 }
