@@ -18,6 +18,7 @@ use crate::api::{self, Guard};
 use crate::ca::own::{self, OwnIdentityError};
 use crate::ca::{CertificateService, JoinTokens};
 use crate::config::{ApiConfig, Config, RegistrySource};
+use crate::load::{LoadReporting, Loads};
 use crate::mesh::{Manifests, Mesh, MeshOptions, ObjectName};
 use crate::metrics::{self, Metrics};
 use crate::registry::files::OpenError;
@@ -38,6 +39,7 @@ const DRAIN: Duration = Duration::from_secs(4);
 pub struct App {
     addresses: Addresses,
     publisher: Arc<Publisher>,
+    loads: Arc<Loads>,
     shutdown: CancellationToken,
     ready: watch::Sender<bool>,
     servers: JoinSet<Result<(), ServeError>>,
@@ -119,6 +121,7 @@ impl App {
         let board = watch::Sender::default();
         let shutdown = CancellationToken::new();
         let traffic = Traffic::new(Arc::clone(&store), Arc::clone(&publisher), board.subscribe(), shutdown.clone());
+        let loads = Loads::new(config.load_report_interval, Arc::clone(&metrics));
         let status = StatusService::new(Arc::clone(&publisher), registry.faults());
 
         let listeners = Listeners::open(config).await?;
@@ -131,6 +134,7 @@ impl App {
         let xds = serve::Xds {
             discovery: Discovery::service(Arc::clone(&publisher), shutdown.clone()),
             certificates: certificates.into_server(),
+            load: LoadReporting::service(Arc::clone(&loads), Arc::clone(&publisher), shutdown.clone()),
             health: health_server.clone(),
         };
         let (ready, is_ready) = watch::channel(false);
@@ -153,7 +157,7 @@ impl App {
         ready.send_replace(true);
         let Addresses { xds, metrics, api } = addresses;
         tracing::info!(%xds, %metrics, %api, "the control plane is ready");
-        Ok(Self { addresses, publisher, shutdown, ready, servers, background, _registry: registry })
+        Ok(Self { addresses, publisher, loads, shutdown, ready, servers, background, _registry: registry })
     }
 
     /// Where it listens.
@@ -164,6 +168,11 @@ impl App {
     /// The mesh, and the streams that follow it.
     pub fn publisher(&self) -> &Arc<Publisher> {
         &self.publisher
+    }
+
+    /// What the proxies report of the traffic they send.
+    pub fn loads(&self) -> &Arc<Loads> {
+        &self.loads
     }
 
     /// Waits until a server fails, which none does in normal life.

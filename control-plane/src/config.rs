@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,6 +39,9 @@ pub struct Flags {
     /// How long workload certificates are valid.
     #[arg(long, env = "WEFT_CERT_LIFETIME", default_value = "24h")]
     pub cert_lifetime: String,
+    /// How often proxies report the load that they send.
+    #[arg(long, env = "WEFT_LOAD_REPORT_INTERVAL", default_value = "5s")]
+    pub load_report_interval: String,
     /// Inbound policy of pods that set none: `permissive` or `strict`.
     #[arg(long, env = "WEFT_DEFAULT_MTLS", default_value = "permissive")]
     pub default_mtls: String,
@@ -66,6 +70,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// How long workload certificates are valid, at least [`MIN_CERT_LIFETIME`].
     pub cert_lifetime: Duration,
+    /// How often proxies report their load, within [`LOAD_REPORT_INTERVALS`].
+    pub load_report_interval: Duration,
     /// Inbound policy of pods that set none.
     pub default_mtls: Mtls,
     /// What is logged, and how.
@@ -109,6 +115,9 @@ pub enum LogFormat {
 /// Below this, renewal at half-life could not keep up with a slow start.
 pub const MIN_CERT_LIFETIME: Duration = Duration::from_secs(5);
 
+/// How often proxies can be asked to report their load: a report must be worth its cost, and come while it matters.
+pub const LOAD_REPORT_INTERVALS: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(300);
+
 /// Everything that is wrong with the configuration.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigErrors(Vec<String>);
@@ -135,6 +144,8 @@ impl Config {
         let metrics_address = errors.take("WEFT_METRICS_ADDR", address(&flags.metrics_addr));
         let api = errors.take("WEFT_API_ADDR", api(flags));
         let cert_lifetime = errors.take("WEFT_CERT_LIFETIME", lifetime(&flags.cert_lifetime));
+        let load_report_interval =
+            errors.take("WEFT_LOAD_REPORT_INTERVAL", load_report_interval(&flags.load_report_interval));
         let default_mtls = errors.take("WEFT_DEFAULT_MTLS", default_mtls(&flags.default_mtls));
         let filter = errors.take("WEFT_LOG", log_filter(&flags.log));
         let format = errors.take("WEFT_LOG_FORMAT", log_format(&flags.log_format));
@@ -147,6 +158,7 @@ impl Config {
                 metrics_address: metrics_address?,
                 api: api?,
                 cert_lifetime: cert_lifetime?,
+                load_report_interval: load_report_interval?,
                 default_mtls: default_mtls?,
                 log: LogConfig { filter: filter?, format: format? },
             })
@@ -203,6 +215,17 @@ fn lifetime(text: &str) -> Result<Duration, String> {
         return Err(format!("{text:?} is shorter than {}", humantime::format_duration(MIN_CERT_LIFETIME)));
     }
     Ok(lifetime)
+}
+
+fn load_report_interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text)
+        .map_err(|error| format!("{text:?} is not a duration ({error}); expected such as 5s or 500ms"))?;
+    if !LOAD_REPORT_INTERVALS.contains(&interval) {
+        let [least, most] = [LOAD_REPORT_INTERVALS.start(), LOAD_REPORT_INTERVALS.end()]
+            .map(|bound| humantime::format_duration(*bound));
+        return Err(format!("{text:?} is not between {least} and {most}"));
+    }
+    Ok(interval)
 }
 
 fn default_mtls(text: &str) -> Result<Mtls, String> {

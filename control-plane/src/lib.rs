@@ -4,7 +4,8 @@
 //! registry (files) ─┐
 //!                   ├─> mesh (joined model) ─> xds (resources, subscriptions) ─> proxies
 //! traffic (redb)  ──┘                                                             ^
-//!                                              ca (attested certificates) ────────┘
+//!     ^                                        ca (attested certificates) ────────┤
+//!     └── load (what the proxies report) <─────────────────────────────────────────┘
 //! ```
 //!
 //! [`app`] puts the parts together; [`config`] is everything that can be set from outside.
@@ -13,6 +14,7 @@ pub mod api;
 pub mod app;
 pub mod ca;
 pub mod config;
+pub mod load;
 pub mod mesh;
 pub mod metrics;
 pub mod registry;

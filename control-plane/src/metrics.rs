@@ -25,6 +25,12 @@ pub struct Metrics {
     pub certificates_issued: Counter,
     /// `weft_control_registry_faults`: faults in the registry now.
     pub registry_faults: Gauge,
+    /// `weft_control_load_reports_total`: load reports taken in.
+    pub load_reports: Counter,
+    /// `weft_control_load_dropped_total`: clusters of load reports that found no room.
+    pub load_dropped: Counter,
+    /// `weft_control_load_slots`: what is kept of load reports now.
+    pub load_slots: Gauge,
     pushes: Family<KindLabel, Counter>,
     nacks: Family<KindLabel, Counter>,
 }
@@ -47,13 +53,27 @@ impl Default for Metrics {
         registry.register("pushes", "Discovery responses sent", pushes.clone());
         registry.register("nacks", "Resources that a proxy refused", nacks.clone());
         registry.register("certificates_issued", "Workload certificates issued", certificates_issued.clone());
+        let (load_reports, load_dropped, load_slots) = (Counter::default(), Counter::default(), Gauge::default());
+        registry.register("load_reports", "Load reports taken in", load_reports.clone());
+        registry.register("load_dropped", "Clusters of load reports that found no room", load_dropped.clone());
+        registry.register("load_slots", "Parts of load reports that are kept", load_slots.clone());
         registry.register("registry_faults", "Faults in the registry's manifests now", registry_faults.clone());
         for kind in ResourceKind::ALL {
             // From the first scrape on, so that rates have a beginning.
             drop(pushes.get_or_create(&KindLabel(kind)));
             drop(nacks.get_or_create(&KindLabel(kind)));
         }
-        Self { registry, proxies, certificates_issued, registry_faults, pushes, nacks }
+        Self {
+            registry,
+            proxies,
+            certificates_issued,
+            registry_faults,
+            load_reports,
+            load_dropped,
+            load_slots,
+            pushes,
+            nacks,
+        }
     }
 }
 

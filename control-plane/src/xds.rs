@@ -21,6 +21,7 @@ mod subscriptions;
 
 pub use publisher::Publisher;
 pub use server::Discovery;
+pub(crate) use session::authorize;
 pub use subscriber::{HeldResource, Subscriber};
 
 /// The most names that a stream subscribes to.

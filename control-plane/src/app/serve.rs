@@ -12,10 +12,12 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use weft_api::istio_ca::istio_certificate_service_server::IstioCertificateServiceServer;
 use weft_api::xds::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
+use weft_api::xds::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
 use weft_certs::identity::WorkloadIdentity;
 use weft_certs::tls;
 
 use crate::ca::CertificateService;
+use crate::load::LoadReporting;
 use crate::tls_listener;
 use crate::xds::Discovery;
 
@@ -49,6 +51,7 @@ pub enum ServeError {
 pub(super) struct Xds<H> {
     pub(super) discovery: AggregatedDiscoveryServiceServer<Discovery>,
     pub(super) certificates: IstioCertificateServiceServer<CertificateService>,
+    pub(super) load: LoadReportingServiceServer<LoadReporting>,
     pub(super) health: HealthServer<H>,
 }
 
@@ -60,7 +63,8 @@ impl<H: Health> Xds<H> {
         identity: WorkloadIdentity,
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
-        let routes = Routes::new(self.discovery).add_service(self.certificates).add_service(self.health);
+        let routes = Routes::new(self.discovery).add_service(self.certificates);
+        let routes = routes.add_service(self.load).add_service(self.health);
         let incoming = tls_listener::incoming(listener, tls::control_server(&identity));
         server().add_routes(routes).serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned()).await?;
         Ok(())

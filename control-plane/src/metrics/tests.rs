@@ -15,6 +15,9 @@ fn the_names_are_those_of_the_reference() {
         "weft_control_nacks_total{kind=\"Listener\"} 1\n",
         "weft_control_certificates_issued_total 1\n",
         "weft_control_registry_faults 0\n",
+        "weft_control_load_reports_total 0\n",
+        "weft_control_load_dropped_total 0\n",
+        "weft_control_load_slots 0\n",
     ] {
         assert!(text.contains(line), "{line:?} is missing in:\n{text}");
     }

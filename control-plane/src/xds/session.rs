@@ -71,7 +71,7 @@ impl<P: Protocol> Opened<P> {
 }
 
 /// Is the node the pod that it says it is?
-fn authorize(publisher: &Publisher, node: &Node, peer: &SpiffeId) -> Result<NodeRef, Status> {
+pub(crate) fn authorize(publisher: &Publisher, node: &Node, peer: &SpiffeId) -> Result<NodeRef, Status> {
     let parsed = node.id.rsplit_once('.').filter(|(pod, namespace)| !pod.is_empty() && !namespace.is_empty());
     let shown: String = node.id.chars().take(120).collect();
     let Some((pod, namespace)) = parsed else {

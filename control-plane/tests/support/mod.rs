@@ -24,6 +24,7 @@ use weft_control::app::App;
 use weft_control::config::{Config, Flags};
 
 pub mod discovery;
+pub mod load;
 
 /// `web` calls `api`, of which `v1` and `v2` run; `api` calls `users`. The token of `web` is [`WEB_TOKEN`].
 pub const DEMO: &str = include_str!("../../src/registry/testing/demo.yaml");
