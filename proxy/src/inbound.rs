@@ -21,7 +21,7 @@ use crate::path::detect::{self, Detected};
 use crate::path::http::{self as http_path, Version};
 use crate::path::mesh::{self, MeshListener, TunnelRequest};
 use crate::path::prefixed::Prefixed;
-use crate::path::upstream::Connection;
+use crate::path::upstream::{Carried, Connection};
 use crate::path::{application, copy, socket, tls};
 use crate::telemetry::metrics::{Direction, Refusal, RequestLabels, RequestMetrics, WireProtocol};
 use crate::worker::Worker;
@@ -33,7 +33,7 @@ pub(crate) struct Caller {
     /// The pod's own address and port, as the caller sees it.
     pub(crate) destination: SocketAddr,
     /// `NAMESPACE/WORKLOAD:PORT`, for telemetry.
-    pub(crate) service: String,
+    pub(crate) service: Arc<str>,
     /// What its requests are counted by.
     pub(crate) metrics: Arc<RequestMetrics>,
 }
@@ -53,7 +53,7 @@ impl Caller {
             peer: peer.as_ref().map_or("", SpiffeId::as_str),
             tls: peer.is_some(),
         });
-        Rc::new(Self { peer, destination, service, metrics })
+        Rc::new(Self { peer, destination, service: service.into(), metrics })
     }
 }
 
@@ -94,7 +94,7 @@ pub(crate) async fn serve_redirected(worker: Rc<Worker>, stream: TcpStream) {
 }
 
 async fn redirected(worker: &Rc<Worker>, mut stream: TcpStream, destination: SocketAddr) -> io::Result<()> {
-    let policy = worker.directory.inbound().port(destination.port());
+    let policy = worker.directory.inbound().port(destination.port()).clone();
     let mut read = BytesMut::new();
     // Also on an opaque port the first bytes may be a mesh client's; only where the application may have to speak first
     // is there no time to wait for them.
@@ -116,7 +116,7 @@ async fn redirected(worker: &Rc<Worker>, mut stream: TcpStream, destination: Soc
         return Ok(());
     }
     let caller = Caller::new(worker, None, destination);
-    match http_version(policy, detected) {
+    match http_version(&policy, detected) {
         Some(version) => serve_http(worker, Prefixed::new(read.freeze(), stream), version, caller).await,
         None => to_application(worker, stream, read.freeze(), destination).await?,
     }
@@ -137,7 +137,7 @@ where
         }
     };
     let _open = worker.telemetry.connection(Direction::Inbound, WireProtocol::Mesh);
-    let policy = worker.directory.inbound().port(destination.port());
+    let policy = worker.directory.inbound().port(destination.port()).clone();
     let mut read = BytesMut::new();
     let detected = match policy.protocol {
         Protocol::Opaque => Detected::Opaque,
@@ -145,20 +145,20 @@ where
     };
     let caller = Caller::new(worker, Some(peer), destination);
     let io = Prefixed::new(read.freeze(), stream);
-    match http_version(policy, detected) {
+    match http_version(&policy, detected) {
         Some(version) => {
             serve_http(worker, io, version, caller).await;
             Ok(())
         }
         None => {
-            let application = application_socket(worker, destination).await?;
+            let (application, _carried) = application_socket(worker, destination).await?;
             copy::streams(io, application).await
         }
     }
 }
 
 /// The HTTP version to serve; none: bytes. What is not HTTP on a port that is declared HTTP is for the server to refuse.
-fn http_version(policy: PortPolicy, detected: Detected) -> Option<Version> {
+fn http_version(policy: &PortPolicy, detected: Detected) -> Option<Version> {
     match (policy.protocol, detected) {
         (Protocol::Opaque, _) => None,
         (_, Detected::Http2) => Some(Version::Http2),
@@ -187,7 +187,7 @@ async fn to_application(
 ) -> io::Result<()> {
     let _open = worker.telemetry.connection(Direction::Inbound, WireProtocol::Opaque);
     match application_socket(worker, destination).await {
-        Ok(application) => copy::sockets(stream, read, application).await,
+        Ok((application, _carried)) => copy::sockets(stream, read, application).await,
         Err(error) => {
             socket::reset_on_close(&stream);
             Err(error)
@@ -195,11 +195,11 @@ async fn to_application(
     }
 }
 
-async fn application_socket(worker: &Rc<Worker>, destination: SocketAddr) -> io::Result<TcpStream> {
+async fn application_socket(worker: &Rc<Worker>, destination: SocketAddr) -> io::Result<(TcpStream, Carried)> {
     let application = worker.upstreams.application(application_address(worker, destination));
     match application.connect().await {
-        Ok(Connection::Socket(socket)) => Ok(socket),
-        Ok(Connection::Tunnel(_)) => Err(io::Error::other("the application is no sidecar")),
+        Ok((Connection::Socket(socket), carried)) => Ok((socket, carried)),
+        Ok((Connection::Tunnel(_), _)) => Err(io::Error::other("the application is no sidecar")),
         Err(error) => Err(io::Error::other(error)),
     }
 }
@@ -286,7 +286,7 @@ impl MeshListener for Peer {
         }
         let _open = self.worker.telemetry.connection(Direction::Inbound, WireProtocol::Opaque);
         match application_socket(&self.worker, destination).await {
-            Ok(application) => {
+            Ok((application, _carried)) => {
                 let Ok(tunnel) = tunnel.accept() else { return };
                 if let Err(error) = copy::socket_and_tunnel(application, Bytes::new(), tunnel).await {
                     tracing::debug!(%destination, %error, "an opaque connection broke");

@@ -49,10 +49,10 @@ async fn to_mesh(worker: &Rc<Worker>, mut stream: TcpStream, destination: Arc<De
     match detected {
         Detected::Http1 => serve_http(worker, stream, read, Version::Http1, destination).await,
         Detected::Http2 => serve_http(worker, stream, read, Version::Http2, destination).await,
-        Detected::Tls | Detected::Opaque => opaque::outbound(worker, stream, read.freeze(), &destination).await?,
+        Detected::Tls | Detected::Opaque => opaque::outbound(worker, stream, read.freeze(), &destination, None).await?,
         Detected::TimedOut => {
             worker.telemetry.metrics.detect_timed_out();
-            opaque::outbound(worker, stream, read.freeze(), &destination).await?;
+            opaque::outbound(worker, stream, read.freeze(), &destination, None).await?;
         }
         Detected::Silent => match opaque::server_first(worker, stream, &destination).await? {
             opaque::Spoke::Done => {}

@@ -1,6 +1,7 @@
 //! What the proxy tells about itself and its traffic: log, metrics, traces, access log.
 
 pub(crate) mod access_log;
+pub(crate) mod conditions;
 mod log;
 pub(crate) mod metrics;
 pub(crate) mod trace;
@@ -13,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use access_log::{AccessLog, Writer};
+use conditions::Conditions;
 use metrics::{Direction, OpenConnection, Registry, WireProtocol, WorkerMetrics};
 use trace::{Export, Origin, Tracer};
 
@@ -30,6 +32,8 @@ pub(crate) struct Telemetry {
     pub(crate) tracer: Tracer,
     /// Takes its lines.
     pub(crate) access_log: AccessLog,
+    /// What is wrong upstream, as the workers see it.
+    pub(crate) conditions: Conditions,
 }
 
 impl Telemetry {
@@ -43,6 +47,7 @@ impl Telemetry {
 #[derive(Debug)]
 pub(crate) struct Exporters {
     registry: Registry,
+    conditions: Conditions,
     tracer: Tracer,
     access_log: AccessLog,
     writer: Writer,
@@ -62,7 +67,8 @@ struct SpanTask {
 /// # Errors
 /// Where OpenTelemetry's variables are not usable, or the access log's thread cannot be started.
 pub(crate) fn start(config: &Config) -> anyhow::Result<Exporters> {
-    let registry = Registry::new();
+    let conditions = Conditions::default();
+    let registry = Registry::new(conditions.clone());
     let settings = &config.telemetry;
     let dropped = registry.exports.access_log_dropped.clone();
     let (access_log, writer) = AccessLog::start(settings.access_log, settings.log_format, dropped)
@@ -80,7 +86,7 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<Exporters> {
         }
         None => (Tracer::disabled(), None),
     };
-    Ok(Exporters { registry, tracer, access_log, writer, spans })
+    Ok(Exporters { registry, conditions, tracer, access_log, writer, spans })
 }
 
 impl SpanTask {
@@ -100,9 +106,19 @@ impl Exporters {
         self.registry.clone()
     }
 
+    /// What is wrong upstream, as the workers see it.
+    pub(crate) fn conditions(&self) -> Conditions {
+        self.conditions.clone()
+    }
+
     /// What one more worker reports through.
     pub(crate) fn worker(&self) -> Telemetry {
-        Telemetry { metrics: self.registry.worker(), tracer: self.tracer.clone(), access_log: self.access_log.clone() }
+        Telemetry {
+            metrics: self.registry.worker(),
+            tracer: self.tracer.clone(),
+            access_log: self.access_log.clone(),
+            conditions: self.conditions.clone(),
+        }
     }
 
     /// Ends the export when the workers have ended: spans and lines that wait have a little time left, at most 3 s.

@@ -15,6 +15,7 @@ use weft_certs::identity::WorkloadIdentity;
 use crate::config::Config;
 use crate::discovery::Directory;
 use crate::drain::Drain;
+use crate::path::mirror::Copies;
 use crate::path::socket;
 use crate::path::upstream::{MAINTENANCE, Upstreams};
 use crate::telemetry::Telemetry;
@@ -35,6 +36,8 @@ pub(crate) struct Worker {
     pub(crate) upstreams: Upstreams,
     pub(crate) telemetry: Telemetry,
     pub(crate) drain: Drain,
+    /// Copies of requests that are under way.
+    pub(crate) copies: Copies,
     in_flight: Cell<u32>,
 }
 
@@ -63,13 +66,14 @@ impl Worker {
         telemetry: Telemetry,
         drain: Drain,
     ) -> Self {
-        let upstreams = Upstreams::new(identity.clone(), config.socket_mark, telemetry.metrics.clone());
+        let (metrics, conditions) = (telemetry.metrics.clone(), telemetry.conditions.clone());
+        let upstreams = Upstreams::new(identity.clone(), config.socket_mark, metrics, conditions);
         let tls = Tls {
             mesh: weft_certs::tls::mesh_server(&identity),
             direct: weft_certs::tls::direct_server(&identity),
             server_name: identity.id().server_name(),
         };
-        Self { config, directory, tls, upstreams, telemetry, drain, in_flight: Cell::new(0) }
+        Self { config, directory, tls, upstreams, telemetry, drain, copies: Copies::default(), in_flight: Cell::new(0) }
     }
 
     /// Serves until the drain, then until the last connection has ended or the grace period has.
@@ -130,6 +134,7 @@ impl Worker {
         loop {
             tick.tick().await;
             self.upstreams.maintain(Instant::now());
+            self.telemetry.metrics.maintain();
         }
     }
 }

@@ -32,7 +32,7 @@ fn admin() -> (Admin, Drain) {
         control_plane: SocketAddr::from(([127, 0, 0, 1], 15012)),
         log: log(),
         drainer,
-        registry: Registry::new(),
+        registry: Registry::new(crate::telemetry::conditions::Conditions::default()),
         serving: OnceLock::new(),
     }));
     (admin, drain)

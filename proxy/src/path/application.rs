@@ -33,7 +33,7 @@ pub(crate) async fn request(worker: &Rc<Worker>, caller: &Rc<Caller>, mut reques
         Err(error) => {
             let reason = if error.is_unhandled() { Reason::ConnectFailed } else { Reason::UpstreamReset };
             tracing::info!(destination = %caller.destination, %error, "the application did not answer");
-            exchange.attempt_failed(&error);
+            exchange.failed_for(&caller.service, reason);
             let answer = answer::answer(reason, &error.to_string(), &parts.headers);
             exchange.answered_by_us(&parts, answer, reason)
         }

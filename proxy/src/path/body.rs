@@ -1,22 +1,26 @@
 //! The body of a message, wherever it comes from, and what is to happen when it ends.
 
-use std::future::Future as _;
+mod clock;
+
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
 
 use super::mesh::MeshBody;
+use super::mirror::CopyBody;
 use super::replay::Replay;
+
+pub(crate) use clock::{Clock, Over};
 
 /// A body that is passed on frame by frame; nothing is copied or collected.
 pub(crate) struct Body {
     source: Source,
     on_end: Option<Box<dyn OnEnd>>,
-    deadline: Option<Pin<Box<Sleep>>>,
+    clock: Option<Box<Clock>>,
 }
 
 enum Source {
@@ -24,12 +28,19 @@ enum Source {
     Edge(Incoming),
     Mesh(MeshBody),
     Replay(Replay),
+    Copy(CopyBody),
 }
 
 /// What a body holds on to until it ends: a pooled connection, the measure of a request.
 pub(crate) trait OnEnd {
     /// The last frame was passed on. A body that is dropped before was cut off.
     fn complete(&mut self);
+
+    /// Trailers are about to be passed on.
+    fn trailers(&mut self, _trailers: &HeaderMap) {}
+
+    /// It was cut off by the proxy, for this reason.
+    fn cut_off(&mut self, _why: Over) {}
 }
 
 struct Both<L>(Box<dyn OnEnd>, L);
@@ -38,6 +49,16 @@ impl<L: OnEnd> OnEnd for Both<L> {
     fn complete(&mut self) {
         self.0.complete();
         self.1.complete();
+    }
+
+    fn trailers(&mut self, trailers: &HeaderMap) {
+        self.0.trailers(trailers);
+        self.1.trailers(trailers);
+    }
+
+    fn cut_off(&mut self, why: Over) {
+        self.0.cut_off(why);
+        self.1.cut_off(why);
     }
 }
 
@@ -51,8 +72,10 @@ pub(crate) enum BodyError {
     Mesh(#[from] h2::Error),
     #[error("the request was sent again and its body was given up")]
     Superseded,
-    #[error("the route's time-out passed before the body had ended")]
-    Timeout,
+    #[error("{0}")]
+    CutOff(Over),
+    #[error("the copy of the request fell behind it, or the request broke off")]
+    CopyGivenUp,
 }
 
 impl Body {
@@ -77,12 +100,27 @@ impl Body {
         self
     }
 
-    /// Breaks the body off if it has not ended by then.
-    pub(crate) fn until(mut self, deadline: Instant) -> Self {
+    /// Cuts the body off when the clock says so.
+    pub(crate) fn timed(mut self, clock: Clock) -> Self {
         if !self.source.is_end_stream() {
-            self.deadline = Some(Box::pin(tokio::time::sleep_until(deadline)));
+            self.clock = Some(Box::new(clock));
         }
         self
+    }
+
+    /// Ends the body early. A gRPC call that has grown too old ends with a status that makes clients call again; anything
+    /// else can only break off.
+    fn cut_off(&mut self, why: Over) -> Option<Result<Frame<Bytes>, BodyError>> {
+        self.clock = None;
+        let last = why.trailers();
+        if let Some(mut on_end) = self.on_end.take() {
+            on_end.cut_off(why);
+            if let Some(trailers) = &last {
+                on_end.trailers(trailers);
+            }
+        }
+        self.source = Source::Full(None);
+        Some(last.map_or(Err(BodyError::CutOff(why)), |trailers| Ok(Frame::trailers(trailers))))
     }
 
     fn complete_if_ended(&mut self) {
@@ -101,13 +139,14 @@ impl Source {
             Self::Edge(incoming) => incoming.is_end_stream(),
             Self::Mesh(body) => body.is_end_stream(),
             Self::Replay(replay) => replay.is_end_stream(),
+            Self::Copy(copy) => copy.is_end_stream(),
         }
     }
 }
 
 impl From<Source> for Body {
     fn from(source: Source) -> Self {
-        Self { source, on_end: None, deadline: None }
+        Self { source, on_end: None, clock: None }
     }
 }
 
@@ -129,23 +168,32 @@ impl From<Replay> for Body {
     }
 }
 
+impl From<CopyBody> for Body {
+    fn from(copy: CopyBody) -> Self {
+        Source::Copy(copy).into()
+    }
+}
+
 impl HttpBody for Body {
     type Data = Bytes;
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(deadline) = &mut self.deadline
-            && deadline.as_mut().poll(cx).is_ready()
+        if let Some(clock) = &mut self.clock
+            && let Poll::Ready(why) = clock.poll(cx)
         {
-            self.on_end = None;
-            return Poll::Ready(Some(Err(BodyError::Timeout)));
+            return Poll::Ready(self.cut_off(why));
         }
         let polled = match &mut self.source {
             Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Edge(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::Edge),
             Source::Mesh(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Mesh),
             Source::Replay(replay) => Pin::new(replay).poll_frame(cx),
+            Source::Copy(copy) => copy.poll_frame(cx),
         };
+        if let (Some(clock), Poll::Ready(_)) = (&mut self.clock, &polled) {
+            clock.moved();
+        }
         match &polled {
             Poll::Ready(None) => {
                 if let Some(mut on_end) = self.on_end.take() {
@@ -154,7 +202,12 @@ impl HttpBody for Body {
             }
             // What broke off is dropped with the body.
             Poll::Ready(Some(Err(_))) => self.on_end = None,
-            Poll::Ready(Some(Ok(_))) => self.complete_if_ended(),
+            Poll::Ready(Some(Ok(frame))) => {
+                if let (Some(on_end), Some(trailers)) = (&mut self.on_end, frame.trailers_ref()) {
+                    on_end.trailers(trailers);
+                }
+                self.complete_if_ended();
+            }
             Poll::Pending => {}
         }
         polled
@@ -170,6 +223,7 @@ impl HttpBody for Body {
             Source::Edge(incoming) => incoming.size_hint(),
             Source::Mesh(body) => body.size_hint(),
             Source::Replay(replay) => replay.size_hint(),
+            Source::Copy(_) => SizeHint::default(),
         }
     }
 }

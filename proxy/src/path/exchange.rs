@@ -13,12 +13,12 @@ use http::uri::Authority;
 use http::{HeaderMap, Method, Response, Version};
 use opentelemetry::trace::SpanKind;
 
-use super::answer::Reason;
-use super::body::{Body, OnEnd};
-use super::upstream::{EndpointState, SendError};
+use super::answer::{self, Reason};
+use super::body::{Body, OnEnd, Over};
+use super::upstream::{ClusterPermit, EndpointState};
 use crate::inbound::Caller;
-use crate::telemetry::access_log::Entry;
-use crate::telemetry::metrics::{Direction, RequestMetrics};
+use crate::telemetry::access_log::{Entry, Flag, Flags};
+use crate::telemetry::metrics::{Direction, Event, RequestMetrics};
 use crate::telemetry::trace::{RequestTrace, SpanEnd};
 use crate::worker::{Admitted, Worker};
 
@@ -33,8 +33,13 @@ pub(crate) struct Exchange {
     caller: Option<Rc<Caller>>,
     details: Option<Box<Details>>,
     status: Option<u16>,
+    /// The outcome of a gRPC call, from the headers or the trailers of its answer.
+    grpc_status: Option<u32>,
     reason: Option<&'static str>,
+    flags: Flags,
     _admitted: Admitted,
+    /// Its place among the requests that its cluster takes.
+    _permit: Option<ClusterPermit>,
 }
 
 /// What a span or an access-log line says of a request.
@@ -44,6 +49,7 @@ struct Details {
     host: String,
     version: Version,
     route: Option<Arc<str>>,
+    fault: Option<&'static str>,
 }
 
 impl Details {
@@ -56,6 +62,7 @@ impl Details {
             host: authority.map(|authority| authority.host().to_owned()).unwrap_or_default(),
             version: parts.version,
             route: None,
+            fault: None,
         })
     }
 }
@@ -87,8 +94,11 @@ impl Exchange {
             caller: None,
             details,
             status: None,
+            grpc_status: None,
             reason: None,
+            flags: Flags::default(),
             _admitted: admitted,
+            _permit: None,
         }
     }
 
@@ -99,11 +109,29 @@ impl Exchange {
         }
     }
 
-    /// The Service that the request is for, where no endpoint is known yet.
-    pub(crate) fn towards(&mut self, service: &str) {
-        if self.metrics.is_none() {
-            self.metrics = Some(self.worker.upstreams.unanswered(service));
+    /// The request has a place among those of its cluster as long as this lives.
+    pub(crate) fn hold(&mut self, permit: ClusterPermit) {
+        self._permit = Some(permit);
+    }
+
+    /// Something out of the ordinary, for the access log.
+    pub(crate) fn flag(&mut self, flag: Flag) {
+        self.flags.set(flag);
+    }
+
+    /// A fault was injected, for the span.
+    pub(crate) fn fault(&mut self, kind: &'static str) {
+        if let Some(details) = &mut self.details {
+            details.fault = Some(kind);
         }
+    }
+
+    /// The proxy answers for a destination: the backend that was chosen, else the Service that was dialled.
+    pub(crate) fn failed_for(&mut self, destination: &Arc<str>, reason: Reason) {
+        if self.metrics.is_none() {
+            self.metrics = Some(self.worker.upstreams.unanswered(destination));
+        }
+        self.worker.telemetry.metrics.event(Event::ProxyAnswer(self.direction), destination, reason.as_str());
     }
 
     /// The request goes to this endpoint, with the trace's headers.
@@ -111,23 +139,30 @@ impl Exchange {
         if self.endpoint.is_some() {
             self.trace.next_attempt();
         }
+        self.went_to(endpoint);
+        self.trace.inject(headers);
+    }
+
+    /// This endpoint's answer is the one that counts.
+    pub(crate) fn went_to(&mut self, endpoint: &Rc<EndpointState>) {
         if let Some(metrics) = &endpoint.metrics {
             self.metrics = Some(Arc::clone(metrics));
         }
         self.endpoint = Some(Rc::clone(endpoint));
-        self.trace.inject(headers);
     }
 
-    /// The endpoint did not answer.
-    pub(crate) fn attempt_failed(&mut self, error: &SendError) {
-        self.reason = Some(if error.is_unhandled() { "connect_failed" } else { "upstream_reset" });
+    /// An attempt is over, with this status or for this reason, and another one may follow.
+    pub(crate) fn attempt_over(&mut self, status: Option<u16>, reason: Option<&'static str>) {
+        let before = (self.status, self.reason);
+        (self.status, self.reason) = (status, reason);
         self.end_span();
-        self.reason = None;
+        (self.status, self.reason) = before;
     }
 
     /// An endpoint answered; reports when the answer's body has ended.
     pub(crate) fn answered(mut self, request: &Parts, response: Response<Body>) -> Response<Body> {
         self.status(request, response.status().as_u16());
+        self.grpc_status = answer::grpc_status(response.headers());
         response.map(|body| body.on_end(self))
     }
 
@@ -139,6 +174,7 @@ impl Exchange {
         reason: Reason,
     ) -> Response<Body> {
         self.reason = Some(reason.as_str());
+        self.flags.set(reason.flag());
         self.answered(request, response)
     }
 
@@ -168,6 +204,7 @@ impl Exchange {
             version: details.version,
             status: self.status,
             error: self.reason,
+            fault: details.fault,
             peer,
             peer_identity: peer_identity(self.caller.as_ref(), self.endpoint.as_ref()),
             peer_service: unmeshed.map(|endpoint| &*endpoint.cluster).filter(|cluster| !cluster.is_empty()),
@@ -177,7 +214,7 @@ impl Exchange {
     fn log(&self) {
         let Some(details) = &self.details else { return };
         let destination = match (&self.caller, &self.endpoint) {
-            (Some(caller), _) => caller.service.as_str(),
+            (Some(caller), _) => &caller.service,
             (None, Some(endpoint)) => &endpoint.cluster,
             (None, None) => "",
         };
@@ -189,6 +226,7 @@ impl Exchange {
             protocol: version(details.version),
             status: self.status,
             reason: self.reason,
+            flags: self.flags,
             bytes: None,
             duration: self.started.elapsed(),
             peer: peer_identity(self.caller.as_ref(), self.endpoint.as_ref()),
@@ -216,15 +254,39 @@ fn version(version: Version) -> &'static str {
 
 impl OnEnd for Exchange {
     fn complete(&mut self) {}
+
+    fn trailers(&mut self, trailers: &HeaderMap) {
+        self.grpc_status = answer::grpc_status(trailers).or(self.grpc_status);
+    }
+
+    fn cut_off(&mut self, why: Over) {
+        self.reason = Some(why.as_str());
+        self.flags.set(match why {
+            Over::Timeout => Flag::RequestTimeout,
+            Over::Idle => Flag::IdleTimeout,
+            Over::MaxAge { .. } => Flag::MaxStreamAge,
+        });
+    }
+}
+
+impl Exchange {
+    /// Whether it failed in a way that is not the client's doing: without an answer, with a 5xx, or with a gRPC status
+    /// that OpenTelemetry's conventions call the server's error.
+    fn is_failure(&self) -> bool {
+        const SERVER_ERRORS: [u32; 6] = [2, 4, 12, 13, 14, 15];
+        self.status.is_none_or(|status| status >= 500)
+            || self.grpc_status.is_some_and(|status| SERVER_ERRORS.contains(&status))
+    }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
         if self.status.is_none() {
             self.reason = Some("client_left");
+            self.flags.set(Flag::ClientLeft);
         }
         if let Some(metrics) = &self.metrics {
-            metrics.record(self.status.unwrap_or(0), self.started.elapsed());
+            metrics.record(self.status.unwrap_or(0), self.is_failure(), self.started.elapsed());
         }
         self.end_span();
         self.log();

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use super::detect::{self, Detected};
 use super::http::Version;
 use super::mesh::Tunnel;
-use super::upstream::{Connection, SendError};
+use super::upstream::{Carried, Connection, PickBy, SendError};
 use super::{copy, socket};
 use crate::discovery::Destination;
 use crate::telemetry::metrics::{Direction, WireProtocol};
@@ -21,7 +21,8 @@ use crate::worker::Worker;
 /// Endpoints that are tried before the client is reset: nothing was sent to any of them.
 const MAX_TRIES: usize = 3;
 
-/// Carries a connection of the application to an endpoint; `read` goes first.
+/// Carries a connection of the application to an endpoint; `read` goes first. `server_name` is that of a TLS connection,
+/// where routes ask for it.
 ///
 /// # Errors
 /// What broke, after the client was reset.
@@ -30,10 +31,11 @@ pub(crate) async fn outbound(
     stream: TcpStream,
     read: Bytes,
     destination: &Destination,
+    server_name: Option<&str>,
 ) -> io::Result<()> {
     let _open = worker.telemetry.connection(Direction::Outbound, WireProtocol::Opaque);
-    match connect(worker, destination).await {
-        Ok(upstream) => carry(stream, read, upstream).await,
+    match connect(worker, destination, server_name).await {
+        Ok((upstream, carried)) => within(&carried, carry(stream, read, upstream)).await,
         Err(error) => {
             socket::reset_on_close(&stream);
             Err(error)
@@ -59,7 +61,7 @@ pub(crate) async fn server_first(
     mut stream: TcpStream,
     destination: &Destination,
 ) -> io::Result<Spoke> {
-    let upstream = match connect(worker, destination).await {
+    let (upstream, carried) = match connect(worker, destination, None).await {
         Ok(upstream) => upstream,
         Err(error) => {
             socket::reset_on_close(&stream);
@@ -80,7 +82,7 @@ pub(crate) async fn server_first(
         }
     }
     let _open = worker.telemetry.connection(Direction::Outbound, WireProtocol::Opaque);
-    upstream.carry(stream, read.freeze()).await?;
+    within(&carried, upstream.carry(stream, read.freeze())).await?;
     Ok(Spoke::Done)
 }
 
@@ -99,10 +101,14 @@ pub(crate) async fn passthrough(worker: &Rc<Worker>, stream: TcpStream, address:
     }
 }
 
-async fn connect(worker: &Rc<Worker>, destination: &Destination) -> io::Result<Connection> {
+async fn connect(
+    worker: &Rc<Worker>,
+    destination: &Destination,
+    server_name: Option<&str>,
+) -> io::Result<(Connection, Carried)> {
     let cluster = {
         let traffic = destination.traffic();
-        let Some(clusters) = &traffic.opaque else {
+        let Some(clusters) = traffic.for_server_name(server_name) else {
             return Err(io::Error::other(format!("{} takes HTTP alone", traffic.service)));
         };
         worker.upstreams.cluster(clusters.pick(rand::random()))
@@ -110,12 +116,15 @@ async fn connect(worker: &Rc<Worker>, destination: &Destination) -> io::Result<C
     let mut tried = Vec::new();
     let mut last: Option<SendError> = None;
     while tried.len() < MAX_TRIES {
-        let Some(endpoint) = cluster.pick(&worker.upstreams, &tried, Instant::now()) else { break };
+        let by = PickBy { tried: &tried, ..PickBy::default() };
+        let Some(endpoint) = cluster.pick(&worker.upstreams, &by, Instant::now()) else { break };
         if tried.contains(&endpoint.endpoint.address) {
             break;
         }
         match endpoint.connect().await {
             Ok(connection) => return Ok(connection),
+            // Another endpoint would meet the same limit.
+            Err(error @ SendError::Overflow(_)) => return Err(io::Error::other(error)),
             Err(error) => {
                 tracing::info!(cluster = %cluster.name(), %error, "an endpoint does not take a connection");
                 tried.push(endpoint.endpoint.address);
@@ -127,6 +136,15 @@ async fn connect(worker: &Rc<Worker>, destination: &Destination) -> io::Result<C
         Some(error) => io::Error::other(error),
         None => io::Error::other(format!("{} has no endpoint", cluster.name())),
     })
+}
+
+/// Ends a connection that has become as old as its cluster's policy allows.
+async fn within(carried: &Carried, carrying: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    let Some(age) = carried.max_age else { return carrying.await };
+    match tokio::time::timeout(age, carrying).await {
+        Ok(ended) => ended,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the connection has reached requests.maxStreamAge")),
+    }
 }
 
 async fn carry(stream: TcpStream, read: Bytes, upstream: Connection) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! A request body that can be sent again, as long as little of it has gone out.
 //!
 //! The first try is never delayed: frames are remembered as they pass. Past [`LIMIT`] bytes they are let go, and the
-//! request can no longer be repeated.
+//! request can no longer be repeated. Copies for other destinations get the frames as they pass, too.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -14,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::body::BodyError;
+use super::mirror::{self, CopyBody, CopySender};
 
 /// The most that is remembered of a request's body, in bytes.
 const LIMIT: usize = 64 * 1024;
@@ -37,6 +38,7 @@ struct Original {
     overflowed: bool,
     ended: bool,
     current_try: u32,
+    copies: Vec<CopySender>,
 }
 
 impl Replayable {
@@ -50,10 +52,30 @@ impl Replayable {
             overflowed: false,
             ended,
             current_try: 0,
+            copies: Vec::new(),
         })))
     }
 
-    /// The body for the next try, which ends all tries before; none where too much of it is gone.
+    /// A copy of the body. To be made before the first try.
+    pub(crate) fn copy(&self) -> CopyBody {
+        let (sender, copy) = mirror::copy();
+        self.0.borrow_mut().copies.push(sender);
+        copy
+    }
+
+    /// Whether the body can be sent again from its beginning.
+    pub(crate) fn can_repeat(&self) -> bool {
+        !self.0.borrow().overflowed
+    }
+
+    /// Whether all of the body is here, so that several tries can have it at the same time.
+    pub(crate) fn is_complete(&self) -> bool {
+        let original = self.0.borrow();
+        original.ended && !original.overflowed
+    }
+
+    /// The body for the next try; none where too much of it is gone. Ends all tries before, unless it
+    /// [is complete](Self::is_complete).
     pub(crate) fn next_try(&self) -> Option<Replay> {
         let mut original = self.0.borrow_mut();
         if original.overflowed {
@@ -65,6 +87,18 @@ impl Replayable {
 }
 
 impl Original {
+    /// Puts what has come into the copies.
+    fn copy(&mut self, frame: &Frame<Bytes>) {
+        if !self.copies.is_empty() {
+            self.copies.retain(|copy| copy.push(frame));
+        }
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.copies.drain(..).for_each(CopySender::end);
+    }
+
     fn remember(&mut self, frame: &Frame<Bytes>) {
         if let Some(data) = frame.data_ref() {
             self.remembered += data.len();
@@ -87,7 +121,9 @@ impl Body for Replay {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let mut original = this.original.borrow_mut();
-        if this.try_number != original.current_try {
+        // What is complete serves all tries.
+        let complete = original.ended && !original.overflowed;
+        if this.try_number != original.current_try && !complete {
             return Poll::Ready(Some(Err(BodyError::Superseded)));
         }
         if let Some(frame) = original.frames.get(this.next) {
@@ -100,11 +136,14 @@ impl Body for Replay {
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
         let Some(frame) = ready!(Pin::new(&mut original.incoming).poll_frame(cx)).transpose()? else {
-            original.ended = true;
+            original.end();
             return Poll::Ready(None);
         };
+        original.copy(&frame);
         original.remember(&frame);
-        original.ended = frame.is_trailers() || original.incoming.is_end_stream();
+        if frame.is_trailers() || original.incoming.is_end_stream() {
+            original.end();
+        }
         if frame.is_trailers() {
             this.trailers_sent = true;
         } else if !original.overflowed {

@@ -55,7 +55,7 @@ pub(crate) async fn outbound(
         Decision::Answer { status, reason } => {
             let mut answer = answer::answer(reason, "", &parts.headers);
             *answer.status_mut() = status;
-            exchange.towards(&destination.traffic().service);
+            exchange.failed_for(&destination.traffic().service, reason);
             return exchange.answered_by_us(&parts, answer, reason);
         }
         Decision::Forward { cluster, rule, timeout } => {
@@ -71,7 +71,7 @@ pub(crate) async fn outbound(
         Ok(response) => finish(&parts, response, client_upgrade, exchange),
         Err(Failure { reason, detail }) => {
             tracing::info!(service = %destination.traffic().service, reason = reason.as_str(), %detail, "request failed");
-            exchange.towards(&destination.traffic().service);
+            exchange.failed_for(&destination.traffic().service, reason);
             let answer = answer::answer(reason, &detail, &parts.headers);
             exchange.answered_by_us(&parts, answer, reason)
         }
@@ -85,7 +85,13 @@ async fn within(
 ) -> Result<Response<Body>, Failure> {
     let deadline = tokio::time::Instant::now() + timeout;
     match tokio::time::timeout_at(deadline, sending).await {
-        Ok(sent) => sent.map(|response| response.map(|body| body.until(deadline))),
+        Ok(sent) => sent.map(|response| {
+            let clock = super::body::Clock::new([(deadline, super::body::Over::Timeout)], None);
+            match clock {
+                Some(clock) => response.map(|body| body.timed(clock)),
+                None => response,
+            }
+        }),
         Err(_) => Err(Failure { reason: Reason::Timeout, detail: format!("no answer within {timeout:?}") }),
     }
 }
@@ -147,7 +153,11 @@ async fn send(
     let mut tried: Vec<SocketAddr> = Vec::new();
     cluster.deposit(Instant::now());
     loop {
-        let Some(endpoint) = cluster.pick(&worker.upstreams, &tried, Instant::now()) else {
+        let Some(endpoint) = cluster.pick(
+            &worker.upstreams,
+            &super::upstream::PickBy { tried: &tried, ..Default::default() },
+            Instant::now(),
+        ) else {
             let detail = format!("{} has no endpoint", cluster.name());
             return Err(Failure { reason: Reason::NoEndpoint, detail });
         };
@@ -165,7 +175,7 @@ async fn send(
             Ok(response) => return Ok(response),
             Err(error) => {
                 let sent = if error.is_unhandled() { Sent::Nothing } else { Sent::Maybe };
-                exchange.attempt_failed(&error);
+                exchange.attempt_over(None, Some("failed"));
                 tried.push(endpoint.endpoint.address);
                 let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
                 if !(retry::may_retry(attempts, sent, MAX_ATTEMPTS) && cluster.withdraw(Instant::now())) {

@@ -4,6 +4,7 @@
 //! log is slow, lines are dropped and counted, and traffic goes on. Everything that came from outside is escaped, so that
 //! nobody can forge a line or control a terminal.
 
+mod flags;
 mod line;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,8 @@ use prometheus_client::metrics::counter::Counter;
 
 use super::metrics::Direction;
 use crate::config::{AccessLog as Mode, LogFormat};
+
+pub(crate) use flags::{Flag, Flags};
 
 /// Lines that wait to be written; more are dropped.
 const QUEUE: usize = 4096;
@@ -57,6 +60,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) status: Option<u16>,
     /// Why it failed, or why the proxy answered: a short name, such as `connect_failed`. None: it did not fail.
     pub(crate) reason: Option<&'a str>,
+    /// The same in Envoy's short names, and what else was out of the ordinary.
+    pub(crate) flags: Flags,
     /// Bytes of the body from and to the client.
     pub(crate) bytes: Option<(u64, u64)>,
     /// From its first to its last byte.

@@ -12,6 +12,7 @@
 
 mod cells;
 mod encode;
+mod events;
 mod family;
 mod labels;
 #[cfg(test)]
@@ -27,11 +28,14 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry;
 
 use cells::{ConnectionCells, WorkerCells};
+use events::{EventKey, Recent};
 use family::Family;
 
-pub(crate) use cells::{Histogram, RequestMetrics, RetryMetrics, Statuses};
+pub(crate) use cells::{Histogram, RequestMetrics, Statuses};
+pub(crate) use events::{Count, Event};
 pub(crate) use labels::{Direction, Refusal, RequestLabels, WireProtocol};
 
+use super::conditions::Conditions;
 use labels::{DurationKey, RequestKey, RetryKey};
 
 /// The media type of [`Registry::encode`].
@@ -84,6 +88,7 @@ pub(crate) struct WorkerMetrics {
     shards: Arc<Shards>,
     cells: Arc<WorkerCells>,
     number: usize,
+    recent: Recent,
 }
 
 /// A connection that counts as open as long as this lives.
@@ -100,24 +105,27 @@ pub(crate) struct OpenConnection {
 struct Shards {
     requests: Family<RequestKey, Statuses>,
     durations: Family<DurationKey, Histogram>,
-    retries: Family<RetryKey, RetryMetrics>,
+    retries: Family<RetryKey, Count>,
+    events: Family<EventKey, Count>,
     workers: Mutex<Vec<Arc<WorkerCells>>>,
     next_worker: AtomicUsize,
 }
 
 impl Registry {
-    /// A registry without workers.
-    pub(crate) fn new() -> Self {
+    /// A registry without workers, which shows these conditions.
+    pub(crate) fn new(conditions: Conditions) -> Self {
         let shards = Arc::new(Shards {
             requests: Family::new(SERIES_CAP),
             durations: Family::new(SERIES_CAP),
             retries: Family::new(SERIES_CAP),
+            events: Family::new(SERIES_CAP),
             workers: Mutex::default(),
             next_worker: AtomicUsize::new(0),
         });
         let exports = Exports::default();
         let mut exposition = registry::Registry::default();
         exposition.register_collector(Box::new(Arc::clone(&shards)));
+        exposition.register_collector(Box::new(encode::Upstream(conditions)));
         exposition.register("weft_spans_exported", "Spans that the collector took", exports.spans_exported.clone());
         exposition.register("weft_spans_dropped", "Spans that were lost", exports.spans_dropped.clone());
         exposition.register(
@@ -133,7 +141,7 @@ impl Registry {
         let cells = Arc::new(WorkerCells::default());
         self.shards.workers.lock().push(Arc::clone(&cells));
         let number = self.shards.next_worker.fetch_add(1, Ordering::Relaxed);
-        WorkerMetrics { shards: Arc::clone(&self.shards), cells, number }
+        WorkerMetrics { shards: Arc::clone(&self.shards), cells, number, recent: Recent::default() }
     }
 
     /// From now on each scrape reports what `state` gives. To be called once.
@@ -163,8 +171,19 @@ impl WorkerMetrics {
     }
 
     /// The cell for retries towards this destination: to be looked up once and kept, since this takes a lock.
-    pub(crate) fn retries(&self, destination: &str) -> Arc<RetryMetrics> {
+    pub(crate) fn retries(&self, destination: &str) -> Arc<Count> {
         self.shards.retries.cell(self.number, RetryKey(destination.into()), Instant::now())
+    }
+
+    /// Counts something that happens seldom. `destination` is a name that the mesh knows.
+    pub(crate) fn event(&self, event: Event, destination: &Arc<str>, detail: &'static str) {
+        let key = EventKey { event, destination: Arc::clone(destination), detail };
+        self.recent.record(key, |key| self.shards.events.cell(self.number, key, Instant::now()));
+    }
+
+    /// Lets go of what was needed for events lately; to be called now and then.
+    pub(crate) fn maintain(&self) {
+        self.recent.clear();
     }
 
     /// Counts a connection until what is returned is dropped.

@@ -17,6 +17,9 @@ pub(super) fn line(format: LogFormat, entry: &Entry<'_>) -> String {
         line.number("status", status);
     }
     line.optional_text("reason", entry.reason);
+    if !entry.flags.is_empty() {
+        line.bare_or_quoted("flags", entry.flags);
+    }
     if let Some((received, sent)) = entry.bytes {
         line.number("bytes_received", received);
         line.number("bytes_sent", sent);

@@ -11,6 +11,7 @@ fn entry() -> Entry<'static> {
         protocol: "HTTP/1.1",
         status: Some(200),
         reason: None,
+        flags: Flags::default(),
         bytes: Some((3, 5)),
         duration: Duration::from_micros(1_234),
         peer: Some("spiffe://cluster.local/ns/shop/sa/api"),

@@ -26,30 +26,42 @@ impl RequestMetrics {
         Self { statuses, latency }
     }
 
-    /// Counts a request that has ended, with the status of its answer, or 0 where there was none, and the time that it
-    /// took from its first to its last byte.
-    pub(crate) fn record(&self, status: u16, latency: Duration) {
-        self.statuses.record(status);
+    /// Counts a request that has ended, with the status of its answer, or 0 where there was none, whether it failed, and
+    /// the time that it took from its first to its last byte.
+    pub(crate) fn record(&self, status: u16, failed: bool, latency: Duration) {
+        self.statuses.record(status, failed);
         self.latency.record(latency);
     }
 }
 
 /// Requests by class of status.
 #[derive(Debug, Default)]
-pub(crate) struct Statuses([AtomicU64; STATUSES.len()]);
+pub(crate) struct Statuses {
+    classes: [AtomicU64; STATUSES.len()],
+    /// Those without an answer, with a 5xx, or with a gRPC status that is the server's fault.
+    failed: AtomicU64,
+}
 
 impl Statuses {
-    fn record(&self, status: u16) {
+    fn record(&self, status: u16, failed: bool) {
         let class = usize::from(status / 100);
         // What is no status at all is counted as none.
-        if let Some(count) = self.0.get(class).or(self.0.first()) {
+        if let Some(count) = self.classes.get(class).or(self.classes.first()) {
             count.fetch_add(1, Ordering::Relaxed);
+        }
+        if failed {
+            self.failed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// The counts, in the order of [`STATUSES`].
     pub(super) fn counts(&self) -> impl Iterator<Item = u64> {
-        self.0.iter().map(|count| count.load(Ordering::Relaxed))
+        self.classes.iter().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// How many failed.
+    pub(super) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
     }
 }
 
@@ -92,23 +104,6 @@ impl Histogram {
 impl Cell for Histogram {
     fn activity(&self) -> u64 {
         self.counts().sum()
-    }
-}
-
-/// Retries towards one destination.
-#[derive(Debug, Default)]
-pub(crate) struct RetryMetrics(AtomicU64);
-
-impl RetryMetrics {
-    /// Counts a retry.
-    pub(crate) fn record(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Cell for RetryMetrics {
-    fn activity(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -1,5 +1,6 @@
 //! From cells to the text that Prometheus scrapes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,16 +11,20 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use super::cells::{BUCKETS, Histogram, STATUSES};
+use super::events::Event;
 use super::family::Cell as _;
 use super::labels::{Direction, Refusal, WireProtocol};
 use super::{ProcessState, Shards};
+use crate::telemetry::conditions::Conditions;
 
 impl Collector for Shards {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let now = Instant::now();
         self.encode_requests(&mut encoder, now)?;
         self.encode_durations(&mut encoder, now)?;
+        self.encode_failures(&mut encoder, now)?;
         self.encode_retries(&mut encoder, now)?;
+        self.encode_events(&mut encoder, now)?;
         self.encode_connections(&mut encoder)?;
         self.encode_refusals(&mut encoder)
     }
@@ -40,6 +45,43 @@ impl Shards {
                         ("status", *status),
                     ];
                     counter(&mut metric.encode_family(&labels)?, count)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_failures(&self, encoder: &mut DescriptorEncoder<'_>, now: Instant) -> fmt::Result {
+        let help = "Requests without an answer, with a 5xx, or with a gRPC status that is the server's fault";
+        let mut metric = encoder.encode_descriptor("weft_request_failures", help, None, MetricType::Counter)?;
+        for (key, cells) in self.requests.collect(now) {
+            let labels = [
+                ("direction", key.direction.as_str()),
+                ("destination", &*key.destination),
+                ("peer", &*key.peer),
+                ("tls", if key.tls { "mtls" } else { "none" }),
+            ];
+            counter(&mut metric.encode_family(&labels)?, cells.iter().map(|cell| cell.failed()).sum())?;
+        }
+        Ok(())
+    }
+
+    fn encode_events(&self, encoder: &mut DescriptorEncoder<'_>, now: Instant) -> fmt::Result {
+        let all = self.events.collect(now);
+        for like in Event::METRICS {
+            let shown = like.shown();
+            let mut metric = encoder.encode_descriptor(shown.metric, shown.help, None, MetricType::Counter)?;
+            for (key, cells) in all.iter().filter(|(key, _)| key.event.is_like(like)) {
+                let count = cells.iter().map(|cell| cell.activity()).sum();
+                let [destination, detail] = shown.labels;
+                let labels = [(destination, &*key.destination), (detail, key.detail)];
+                match key.event.direction() {
+                    Some(direction) => {
+                        let [destination, detail] = labels;
+                        let labels = [("direction", direction.as_str()), destination, detail];
+                        counter(&mut metric.encode_family(&labels)?, count)?;
+                    }
+                    None => counter(&mut metric.encode_family(&labels)?, count)?,
                 }
             }
         }
@@ -97,6 +139,30 @@ impl Shards {
         let help = "Connections whose protocol was not known in time";
         let mut metric = encoder.encode_descriptor("weft_detect_timeouts", help, None, MetricType::Counter)?;
         counter(&mut metric, workers.iter().map(|worker| worker.detect_timeouts.load(Ordering::Relaxed)).sum())
+    }
+}
+
+/// The conditions that hold, as gauges.
+#[derive(Debug)]
+pub(super) struct Upstream(pub(super) Conditions);
+
+impl Collector for Upstream {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let snapshot = self.0.snapshot(Instant::now());
+        let mut ejected = BTreeMap::<&str, u64>::new();
+        snapshot.ejected.iter().for_each(|endpoint| *ejected.entry(&endpoint.cluster).or_default() += 1);
+        let help = "Endpoints that get no requests because they failed too often";
+        let mut metric = encoder.encode_descriptor("weft_endpoints_ejected", help, None, MetricType::Gauge)?;
+        for (destination, count) in ejected {
+            metric.encode_family(&[("destination", destination)])?.encode_gauge(&count)?;
+        }
+        let mut metric =
+            encoder.encode_descriptor("weft_breaker_open", "Limits that are reached", None, MetricType::Gauge)?;
+        for breaker in &snapshot.open_breakers {
+            let labels = [("destination", breaker.cluster.as_str()), ("which", breaker.which.as_str())];
+            metric.encode_family(&labels)?.encode_gauge(&1_u64)?;
+        }
+        Ok(())
     }
 }
 

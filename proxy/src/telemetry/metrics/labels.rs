@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::family::Key;
 
 /// The destination of everything that a family has no series of its own for.
-const OVERFLOW: &str = "overflow";
+pub(super) const OVERFLOW: &str = "overflow";
 
 /// Which way a connection or request goes, seen from the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -16,11 +16,11 @@ fn assert_line(text: &str, line: &str) {
 
 #[test]
 fn the_shards_of_all_workers_are_summed() {
-    let registry = Registry::new();
+    let registry = Registry::new(Conditions::default());
     let (one, other) = (registry.worker(), registry.worker());
-    one.requests(&LABELS).record(200, Duration::from_millis(1));
-    other.requests(&LABELS).record(204, Duration::from_millis(3));
-    other.requests(&LABELS).record(0, Duration::from_secs(60));
+    one.requests(&LABELS).record(200, false, Duration::from_millis(1));
+    other.requests(&LABELS).record(204, false, Duration::from_millis(3));
+    other.requests(&LABELS).record(0, false, Duration::from_secs(60));
     one.retries("shop/api:80").record();
     other.retries("shop/api:80").record();
     let text = registry.encode().unwrap();
@@ -39,10 +39,10 @@ fn the_shards_of_all_workers_are_summed() {
 
 #[test]
 fn statuses_fall_into_their_classes() {
-    let registry = Registry::new();
+    let registry = Registry::new(Conditions::default());
     let requests = registry.worker().requests(&LABELS);
     for status in [0, 101, 200, 301, 404, 503, 599, 600, u16::MAX] {
-        requests.record(status, Duration::ZERO);
+        requests.record(status, false, Duration::ZERO);
     }
     let text = registry.encode().unwrap();
     for (class, count) in [("000", 3), ("1xx", 1), ("2xx", 1), ("3xx", 1), ("4xx", 1), ("5xx", 2)] {
@@ -52,7 +52,7 @@ fn statuses_fall_into_their_classes() {
 
 #[test]
 fn connections_count_as_open_until_they_are_dropped() {
-    let registry = Registry::new();
+    let registry = Registry::new(Conditions::default());
     let worker = registry.worker();
     let first = worker.connection(Direction::Inbound, WireProtocol::Mesh);
     let second = worker.connection(Direction::Inbound, WireProtocol::Mesh);
@@ -70,7 +70,7 @@ fn connections_count_as_open_until_they_are_dropped() {
 
 #[test]
 fn what_the_control_thread_knows_is_read_at_each_scrape() {
-    let registry = Registry::new();
+    let registry = Registry::new(Conditions::default());
     registry.exports.spans_dropped.inc_by(3);
     registry.watch(|| ProcessState {
         certificate_expiry: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
@@ -97,11 +97,11 @@ fn what_the_control_thread_knows_is_read_at_each_scrape() {
 
 #[test]
 fn a_flood_of_labels_ends_in_the_overflow() {
-    let registry = Registry::new();
+    let registry = Registry::new(Conditions::default());
     let worker = registry.worker();
     for number in 0..SERIES_CAP + 500 {
         let destination = format!("shop/api-{number}:80");
-        worker.requests(&RequestLabels { destination: &destination, ..LABELS }).record(200, Duration::ZERO);
+        worker.requests(&RequestLabels { destination: &destination, ..LABELS }).record(200, false, Duration::ZERO);
         worker.retries(&destination).record();
     }
     let text = registry.encode().unwrap();
@@ -129,4 +129,45 @@ fn a_series_is_forgotten_when_it_is_idle_and_nobody_holds_it() {
     assert_eq!(names(minutes(55)), [""; 0]);
     family.cell(1, RetryKey("new".into()), minutes(55));
     assert_eq!(names(minutes(55)), ["new"]);
+}
+
+#[test]
+fn events_are_counted_by_what_they_are() {
+    let registry = Registry::new(Conditions::default());
+    let (one, other) = (registry.worker(), registry.worker());
+    let api: Arc<str> = "shop/api:80".into();
+    one.event(Event::ProxyAnswer(Direction::Outbound), &api, "no_endpoint");
+    one.event(Event::ProxyAnswer(Direction::Outbound), &api, "no_endpoint");
+    other.event(Event::ProxyAnswer(Direction::Outbound), &api, "no_endpoint");
+    other.event(Event::Fault, &api, "delay");
+    one.maintain();
+    one.event(Event::ProxyAnswer(Direction::Outbound), &api, "no_endpoint");
+    let text = registry.encode().unwrap();
+    let labels = r#"direction="outbound",destination="shop/api:80",reason="no_endpoint""#;
+    assert_line(&text, &format!("weft_proxy_answers_total{{{labels}}} 4"));
+    assert_line(&text, r#"weft_faults_injected_total{destination="shop/api:80",kind="delay"} 1"#);
+}
+
+#[test]
+fn failures_are_counted_beside_the_status() {
+    let registry = Registry::new(Conditions::default());
+    let requests = registry.worker().requests(&LABELS);
+    requests.record(200, true, Duration::ZERO);
+    requests.record(200, false, Duration::ZERO);
+    let text = registry.encode().unwrap();
+    let labels = r#"direction="outbound",destination="shop/api:80",peer="spiffe://cluster.local/ns/shop/sa/api""#;
+    assert_line(&text, &format!(r#"weft_request_failures_total{{{labels},tls="mtls"}} 1"#));
+}
+
+#[test]
+fn conditions_are_gauges() {
+    let conditions = Conditions::default();
+    let registry = Registry::new(conditions.clone());
+    let (api, now): (Arc<str>, _) = ("shop/api:80".into(), Instant::now());
+    conditions.eject(&api, ([10, 0, 0, 1], 80).into(), now);
+    conditions.eject(&api, ([10, 0, 0, 2], 80).into(), now);
+    conditions.breaker_opened(&api, crate::telemetry::conditions::Breaker::Requests, now);
+    let text = registry.encode().unwrap();
+    assert_line(&text, r#"weft_endpoints_ejected{destination="shop/api:80"} 2"#);
+    assert_line(&text, r#"weft_breaker_open{destination="shop/api:80",which="requests"} 1"#);
 }

@@ -38,6 +38,8 @@ pub(crate) struct SpanEnd<'a> {
     pub(crate) status: Option<u16>,
     /// Why there was no answer, or why the proxy made it: a short name, such as `connect_failed`.
     pub(crate) error: Option<&'static str>,
+    /// Which fault was injected: `delay` or `abort`.
+    pub(crate) fault: Option<&'static str>,
     /// The other end of the connection, beyond the proxies.
     pub(crate) peer: Option<SocketAddr>,
     /// The other side's SPIFFE id.
@@ -64,6 +66,7 @@ pub(super) struct Finished {
     version: Version,
     status: Option<u16>,
     error: Option<&'static str>,
+    fault: Option<&'static str>,
     peer: Option<SocketAddr>,
     peer_identity: Option<String>,
     peer_service: Option<String>,
@@ -93,6 +96,7 @@ impl Finished {
             version: end.version,
             status: end.status,
             error: end.error,
+            fault: end.fault,
             peer: end.peer,
             peer_identity: end.peer_identity.map(ToOwned::to_owned),
             peer_service: end.peer_service.map(ToOwned::to_owned),
@@ -173,6 +177,9 @@ impl Finished {
         if self.is_error() {
             let status = || self.status.map_or_else(|| "_OTHER".to_owned(), |status| status.to_string());
             add(semconv::ERROR_TYPE, self.error.map_or_else(|| status().into(), Value::from));
+        }
+        if let Some(fault) = self.fault {
+            add("weft.fault", fault.into());
         }
         if let Some(peer) = self.peer {
             add(semconv::NETWORK_PEER_ADDRESS, peer.ip().to_string().into());
