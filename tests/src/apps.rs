@@ -1,7 +1,9 @@
 //! Applications that run in this process, inside a pod's namespace.
 
+mod act;
 mod http;
 mod raw;
+mod stage;
 
 use std::future::Future;
 
@@ -9,10 +11,12 @@ use anyhow::{Context, Result};
 use tokio::net::{TcpListener, TcpStream};
 use weft_cli::world::Pod;
 
+pub use self::act::Act;
 pub use self::http::{GRPC_ECHO, h1, h2c, named};
 pub use self::raw::{
     GREETING, Script, Scripted, echo, endless, greet_first, read_all_then_answer, resetting, sink, tls_echo,
 };
+pub use self::stage::{SCENE, Seen, Stage};
 
 /// Serves `port` of the pod, IPv4 and IPv6: each connection is a task of its own. Returns once the port is open.
 ///
