@@ -1,8 +1,11 @@
 //! Faults that are injected on purpose.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use crate::route::HeaderMatch;
 use crate::share::Share;
@@ -34,4 +37,19 @@ pub struct FaultDecision {
     pub delay: Option<Duration>,
     /// Then answer this, and do not forward.
     pub abort: Option<Abort>,
+}
+
+impl FaultPolicy {
+    /// What is injected into a request with these headers. Each of the `random` numbers is uniformly distributed and used
+    /// for one of the two shares, so that a request may meet both faults.
+    pub fn decide(&self, headers: &HeaderMap, random: [u64; 2]) -> FaultDecision {
+        if !self.headers.iter().all(|header| header.matches(headers)) {
+            return FaultDecision::default();
+        }
+        let [for_delay, for_abort] = random;
+        FaultDecision {
+            delay: self.delay.filter(|(_, share)| share.hits(for_delay)).map(|(delay, _)| delay),
+            abort: self.abort.filter(|(_, share)| share.hits(for_abort)).map(|(abort, _)| abort),
+        }
+    }
 }

@@ -11,7 +11,8 @@
 //! | [`route`] | which rule a request falls under |
 //! | [`fault`] and [`share`] | whether it meets a fault on purpose, or is mirrored |
 //! | [`weighted`] | which of a rule's weighted backends takes it |
-//! | [`header_edits`] and [`rewrite`] | what becomes of its headers, host and path, and where it is redirected to |
+//! | [`header_edits`] and [`rewrite`] | what becomes of its headers, host and path |
+//! | [`redirect`] | where the client is sent instead |
 //! | [`timeouts`] | how long it may take |
 //! | [`limits`] | whether there is room for one more |
 //! | [`hash`] and [`session`] | which endpoint it should stay with |
@@ -29,6 +30,7 @@ pub mod health;
 pub mod limits;
 pub mod outlier;
 pub mod rate_limit;
+pub mod redirect;
 pub mod retry;
 pub mod rewrite;
 pub mod route;

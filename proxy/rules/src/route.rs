@@ -4,42 +4,42 @@
 //! `docs/reference/xds.md` goes. Path and query are compared as they are forwarded: nothing is decoded, merged or
 //! normalized, so that a rule never sees another path than the application does.
 
+mod conditions;
 mod pattern;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 
+pub use conditions::{HeaderMatch, Match, Mismatch, PathMatch, QueryMatch, RequestHead, TextMatch, is_grpc};
+pub(crate) use pattern::compile;
 pub use pattern::{Pattern, PatternError};
 
 use crate::fault::FaultPolicy;
 use crate::header_edits::HeaderEdits;
+use crate::redirect::Redirect;
 use crate::retry::RetryPolicy;
-use crate::rewrite::{Redirect, Rewrite};
+use crate::rewrite::Rewrite;
 use crate::session::SessionPolicy;
 use crate::share::Share;
 use crate::timeouts::Timeouts;
 use crate::weighted::Weighted;
 
-/// What rules look at of a request.
-#[derive(Debug, Clone, Copy)]
-pub struct RequestHead<'a> {
-    /// The method, with its case.
-    pub method: &'a Method,
-    /// The path as it is forwarded, without the query. `*` for `OPTIONS *`, empty for CONNECT.
-    pub path: &'a str,
-    /// What follows the first `?`, as it is forwarded.
-    pub query: Option<&'a str>,
-    /// The headers that the application sent.
-    pub headers: &'a HeaderMap,
-}
-
 /// Rules in order; the first that matches wins.
 #[derive(Debug, Clone)]
 pub struct Routes<B> {
     rules: Vec<Rule<B>>,
+}
+
+/// A rule that was tried for a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Tried<'a, B> {
+    /// The rule.
+    pub rule: &'a Rule<B>,
+    /// Why it is not for the request; `None`: it is.
+    pub mismatch: Option<Mismatch<'a>>,
 }
 
 /// One rule.
@@ -55,66 +55,6 @@ pub struct Rule<B> {
     pub filters: Filters,
     /// What becomes of them.
     pub action: Action<B>,
-}
-
-/// The conditions of a rule, all of which must hold.
-#[derive(Debug, Clone)]
-pub struct Match {
-    /// The path.
-    pub path: PathMatch,
-    /// The method, if only one is meant.
-    pub method: Option<Method>,
-    /// Headers.
-    pub headers: Vec<HeaderMatch>,
-    /// Query parameters.
-    pub query: Vec<QueryMatch>,
-    /// Whether only gRPC is meant: `content-type` is `application/grpc`, or begins with that and `+` or `;`.
-    pub grpc: bool,
-}
-
-/// A condition on the path.
-#[derive(Debug, Clone)]
-pub enum PathMatch {
-    /// Every path.
-    Any,
-    /// Exactly this one.
-    Exact(String),
-    /// Every path that begins with this text. `/` is every path, also `*` and the empty one.
-    Prefix(String),
-    /// Every path whose segments begin with these: `/a` is for `/a`, `/a/` and `/a/b`, not for `/ab`. One `/` at the end
-    /// changes nothing; `/` is every path, also `*` and the empty one.
-    Segments(String),
-    /// Every path that matches as a whole.
-    Regex(Pattern),
-}
-
-/// A condition on a header.
-#[derive(Debug, Clone)]
-pub struct HeaderMatch {
-    /// The header's name.
-    pub name: HeaderName,
-    /// Holds if one of the header's values, each taken by itself, matches.
-    pub value: TextMatch,
-}
-
-/// A condition on a query parameter.
-#[derive(Debug, Clone)]
-pub struct QueryMatch {
-    /// The parameter's name, compared with its case and without decoding.
-    pub name: String,
-    /// Holds if the first value of the parameter matches; `""` where there is no `=`.
-    pub value: TextMatch,
-}
-
-/// A condition on a text.
-#[derive(Debug, Clone)]
-pub enum TextMatch {
-    /// Exactly this one.
-    Exact(String),
-    /// Every text that matches as a whole. What is not UTF-8 never does.
-    Regex(Pattern),
-    /// Every text.
-    Present,
 }
 
 /// What is done to the requests and answers of a rule. The default does nothing.
@@ -188,7 +128,18 @@ impl<B> Routes<B> {
 
     /// The first rule for a request.
     pub fn find(&self, request: &RequestHead<'_>) -> Option<&Rule<B>> {
-        self.rules.iter().find(|rule| rule.matcher.matches(request))
+        self.explain(request).find(|tried| tried.mismatch.is_none()).map(|tried| tried.rule)
+    }
+
+    /// The rules in the order in which they are tried for a request, each with the first of its conditions that does
+    /// not hold. Ends with the rule that [`find`](Self::find) finds, if there is one.
+    pub fn explain<'a>(&'a self, request: &RequestHead<'_>) -> impl Iterator<Item = Tried<'a, B>> {
+        let mut found = false;
+        self.rules.iter().map_while(move |rule| {
+            let mismatch = (!found).then(|| rule.matcher.first_mismatch(request))?;
+            found = mismatch.is_none();
+            Some(Tried { rule, mismatch })
+        })
     }
 
     /// All rules, in order.
@@ -266,81 +217,6 @@ impl<B> Backend<B> {
             request_headers: self.request_headers.clone(),
             response_headers: self.response_headers.clone(),
             host: self.host.clone(),
-        }
-    }
-}
-
-impl Match {
-    /// The condition that every request meets.
-    pub fn any() -> Self {
-        Self { path: PathMatch::Any, method: None, headers: Vec::new(), query: Vec::new(), grpc: false }
-    }
-
-    /// Whether a request meets all conditions.
-    pub fn matches(&self, request: &RequestHead<'_>) -> bool {
-        self.method.as_ref().is_none_or(|method| method == request.method)
-            && self.path.matches(request.path)
-            && (!self.grpc || is_grpc(request.headers))
-            && self.headers.iter().all(|header| header.matches(request.headers))
-            && self.query.iter().all(|parameter| parameter.matches(request.query))
-    }
-}
-
-impl PathMatch {
-    /// Whether a path meets the condition.
-    pub fn matches(&self, path: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Exact(expected) => path == expected,
-            Self::Prefix(prefix) => prefix == "/" || path.starts_with(prefix.as_str()),
-            Self::Segments(prefix) => {
-                let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-                let rest = path.strip_prefix(prefix);
-                prefix.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            }
-            Self::Regex(pattern) => pattern.matches(path),
-        }
-    }
-
-    /// The condition as a path template for telemetry (`http.route`): the path or prefix, and nothing for a regular
-    /// expression or for all paths.
-    pub fn template(&self) -> Option<&str> {
-        match self {
-            Self::Exact(path) | Self::Prefix(path) | Self::Segments(path) => Some(path),
-            Self::Any | Self::Regex(_) => None,
-        }
-    }
-}
-
-/// Whether a request is gRPC by its `content-type`, as Envoy tells it.
-pub fn is_grpc(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let rest = content_type.and_then(|content_type| content_type.strip_prefix(b"application/grpc"));
-    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
-}
-
-impl HeaderMatch {
-    /// Whether one of the header's values matches.
-    pub fn matches(&self, headers: &HeaderMap) -> bool {
-        headers.get_all(&self.name).iter().any(|value| self.value.matches(value.as_bytes()))
-    }
-}
-
-impl QueryMatch {
-    fn matches(&self, query: Option<&str>) -> bool {
-        let mut parameters =
-            query.unwrap_or_default().split('&').map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")));
-        let first = parameters.find(|(name, _)| *name == self.name);
-        first.is_some_and(|(_, value)| self.value.matches(value.as_bytes()))
-    }
-}
-
-impl TextMatch {
-    fn matches(&self, text: &[u8]) -> bool {
-        match self {
-            Self::Exact(expected) => text == expected.as_bytes(),
-            Self::Regex(pattern) => std::str::from_utf8(text).is_ok_and(|text| pattern.matches(text)),
-            Self::Present => true,
         }
     }
 }

@@ -1,4 +1,4 @@
-use http::HeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
 
 use super::*;
@@ -138,6 +138,71 @@ fn all_conditions_must_hold() {
     assert!(!matcher.matches(&head(&Method::GET, "/a?q", &HeaderMap::new())));
 }
 
+#[test]
+fn grpc_is_told_by_its_content_type() {
+    let matcher = Match { grpc: true, ..Match::any() };
+    for (content_type, expected) in [
+        ("application/grpc", true),
+        ("application/grpc+proto", true),
+        ("application/grpc;charset=x", true),
+        ("application/grpc-web", false),
+        ("application/json", false),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static(content_type));
+        assert_eq!(matcher.matches(&head(&Method::POST, "/a.B/C", &headers)), expected, "{content_type}");
+    }
+    assert!(!get_matches(&matcher, "/a.B/C"));
+}
+
+#[test]
+fn says_of_each_rule_that_was_tried_what_did_not_hold() {
+    let header = HeaderMatch { name: HeaderName::from_static("x-tier"), value: TextMatch::Exact("gold".to_owned()) };
+    let query = QueryMatch { name: "v".to_owned(), value: TextMatch::Regex(pattern("[12]")) };
+    let routes = Routes::new(vec![
+        rule("path", path(segments("/b"))),
+        rule("method", Match { method: Some(Method::POST), ..Match::any() }),
+        rule("grpc", Match { grpc: true, ..Match::any() }),
+        rule("header", Match { headers: vec![header], ..Match::any() }),
+        rule("query", Match { query: vec![query], ..path(segments("/a")) }),
+        rule("match", path(PathMatch::Prefix("/a".to_owned()))),
+        rule("after", Match::any()),
+    ]);
+    let headers = HeaderMap::new();
+    let head = head(&Method::GET, "/a?v=3", &headers);
+    let told: Vec<String> = routes
+        .explain(&head)
+        .map(|tried| {
+            let mismatch = tried.mismatch.map_or("matches".to_owned(), |mismatch| mismatch.to_string());
+            format!("{}: {mismatch}", tried.rule.name)
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "path: the path is /b or below it",
+            "method: the method is POST",
+            "grpc: the content-type is application/grpc",
+            "header: the header x-tier is \"gold\"",
+            "query: the query parameter v matches [12]",
+            "match: matches",
+        ]
+    );
+}
+
+#[test]
+fn a_rule_over_other_targets_is_otherwise_the_same() {
+    let backends = Weighted::new(vec![(Backend::plain("a"), 3), (Backend::plain("b"), 0)]).unwrap();
+    let mirrors = vec![Mirror { target: "m", share: Share::ALL }];
+    let forward = Forward { mirrors, hedge: true, ..Forward::to(backends) };
+    let named = Rule { action: Action::Forward(Box::new(forward)), ..rule("r", Match::any()) };
+    let Action::Forward(mapped) = named.map(|name| name.len()).action else { panic!("does not forward") };
+    assert_eq!(mapped.targets().copied().collect::<Vec<_>>(), [1, 1, 1]);
+    assert_eq!(mapped.backends.iter().map(|(_, weight)| weight).collect::<Vec<_>>(), [3, 0]);
+    assert!(mapped.hedge && mapped.mirrors[0].share == Share::ALL);
+    assert!(matches!(rule("r", Match::any()).map(|name| name.len()).action, Action::Respond(StatusCode::OK)));
+}
+
 /// Segment by segment, as a reader of the documentation would do it by hand.
 fn begins_with_segments(path: &str, prefix: &str) -> bool {
     let prefix: Vec<&str> = prefix.strip_suffix('/').unwrap_or(prefix).split('/').collect();
@@ -146,6 +211,20 @@ fn begins_with_segments(path: &str, prefix: &str) -> bool {
 }
 
 proptest! {
+    /// The rule that is found is the one that the explanation ends with.
+    #[test]
+    fn explains_what_it_finds(prefixes in prop::collection::vec("(/[ab]){1,2}", 0..6), target in "(/[ab]){1,3}") {
+        let routes = Routes::new(prefixes.iter().map(|prefix| rule(prefix, path(segments(prefix)))).collect());
+        let headers = HeaderMap::new();
+        let head = head(&Method::GET, &target, &headers);
+        let tried: Vec<_> = routes.explain(&head).collect();
+        let found = routes.find(&head).map(|rule| rule.name.clone());
+        let last = tried.last().filter(|tried| tried.mismatch.is_none()).map(|tried| tried.rule.name.clone());
+        prop_assert_eq!(&found, &last);
+        prop_assert!(found.is_some() || tried.len() == prefixes.len());
+        prop_assert!(tried.iter().rev().skip(1).all(|tried| tried.mismatch.is_some()));
+    }
+
     #[test]
     fn segments_are_as_in_the_naive_model(path in "(/[ab]{0,2}){1,4}", prefix in "(/[ab]{0,2}){1,3}") {
         prop_assert_eq!(segments(&prefix).matches(&path), begins_with_segments(&path, &prefix), "{} {}", path, prefix);
