@@ -28,4 +28,7 @@ mod values;
 pub(crate) use client::{Client, Settings};
 pub(crate) use directory::{Answer, Counts, Directory};
 pub(crate) use state::ResourceState;
-pub(crate) use values::{Cluster, Destination, Endpoint, Endpoints, Mtls, PortPolicy, Protocol};
+pub(crate) use values::{
+    Cluster, ClusterCounters, ClusterPolicy, Destination, Endpoint, EndpointHealth, Endpoints, GlobalRule, Inbound,
+    LocalRule, Mtls, PortPolicy, Protocol, RateLimits, ServerNameMatch, Traffic,
+};

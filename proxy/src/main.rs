@@ -1,48 +1,5 @@
-//! `weft-proxy`: the sidecar that stands beside a pod's application.
-//!
-//! `docs/life-of-a-connection.md` follows a connection through these files: [`outbound`] and [`inbound`] are the two
-//! itineraries, [`path`] has their stages.
-
-mod admin;
-mod app;
-mod config;
-mod control_channel;
-mod discovery;
-mod drain;
-mod identity;
-mod inbound;
-mod intercept;
-mod outbound;
-mod path;
-mod telemetry;
-mod wait;
-mod worker;
-
-use clap::{Parser, Subcommand};
-
-/// The Weft sidecar: takes over a pod's traffic, gives it mutual TLS, routing and telemetry.
-#[derive(Parser)]
-#[command(name = "weft-proxy", version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Runs the proxy. It is configured by its environment, see docs/reference/proxy.md.
-    Run,
-    /// Installs, prints or removes the redirect rules of this network namespace.
-    Intercept(Box<intercept::InterceptArgs>),
-    /// Waits until the proxy of this network namespace is ready.
-    Wait(wait::WaitArgs),
-}
+//! The `weft-proxy` command; everything is in the library.
 
 fn main() -> anyhow::Result<()> {
-    weft_certs::tls::install_provider();
-    match Cli::parse().command {
-        Command::Run => app::run(config::Config::from_env(|name| std::env::var(name).ok())?),
-        Command::Intercept(args) => args.run(),
-        Command::Wait(args) => args.run(),
-    }
+    weft_proxy::run()
 }

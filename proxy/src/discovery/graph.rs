@@ -11,15 +11,16 @@
 //! subscriptions, names to resolve and answers go out as lists.
 
 mod clusters;
+mod node;
+mod own;
 mod plan;
 mod slots;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 
-use weft_api::names::INBOUND_LISTENER;
 use weft_api::xds::ResourceKind;
 use weft_api::xds::pb::envoy::service::discovery::v3::Resource as XdsResource;
 
@@ -30,10 +31,12 @@ use super::delta::Key;
 use super::directory::Answer;
 use super::resources::{self, ListenerSpec, Resource, RouteSpec};
 use super::state::{ResourceState, ResourceStatus};
-use super::values::{Destination, Inbound};
+use super::values::Inbound;
 use clusters::Clusters;
+use node::{Node, Shown};
+use own::Own;
 use plan::Plan;
-use slots::Slots;
+use slots::{Slots, User};
 
 /// All that is subscribed to, and what became of it.
 #[derive(Debug)]
@@ -44,28 +47,7 @@ pub(super) struct Graph {
     clusters: Clusters,
     nodes: HashMap<SocketAddr, Node>,
     answers: Vec<(SocketAddr, Answer)>,
-    inbound: Option<Arc<Inbound>>,
-}
-
-/// An address that the application dials.
-#[derive(Debug, Default)]
-struct Node {
-    needs: BTreeSet<Key>,
-    /// What the destination's traffic was made from.
-    published: Option<Plan>,
-    /// Kept weakly: whoever else holds it is using it.
-    destination: Weak<Destination>,
-    shown: Shown,
-}
-
-/// What was last answered for an address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Shown {
-    #[default]
-    Nothing,
-    Known,
-    Unknown,
-    Unavailable,
+    own: Own,
 }
 
 /// Whether a destination's traffic can be published.
@@ -83,7 +65,8 @@ impl Graph {
     /// A graph with nothing but the subscription to this pod's own listener.
     pub(super) fn new(now: Instant) -> Self {
         let mut slots = Slots::default();
-        slots.pin(Key::new(ResourceKind::Listener, &INBOUND_LISTENER.into()), now);
+        let own = Own::new();
+        own.needs.iter().for_each(|key| slots.add_user(key, User::Inbound, now));
         Self {
             slots,
             listeners: HashMap::new(),
@@ -91,7 +74,7 @@ impl Graph {
             clusters: Clusters::default(),
             nodes: HashMap::new(),
             answers: Vec::new(),
-            inbound: None,
+            own,
         }
     }
 
@@ -102,14 +85,14 @@ impl Graph {
             self.answers.push((dialled, Answer::Unavailable));
             return;
         }
-        self.refresh(dialled, now);
+        self.refresh_destination(dialled, now);
     }
 
     /// Forgets an address and unsubscribes from what nobody else needs.
     pub(super) fn release(&mut self, dialled: SocketAddr) {
         let Some(node) = self.nodes.remove(&dialled) else { return };
         for key in &node.needs {
-            self.stop_needing(key, dialled);
+            self.stop_needing(key, User::Dialled(dialled));
         }
     }
 
@@ -153,8 +136,8 @@ impl Graph {
                 affected.extend(self.slots.users(&key));
             }
         }
-        for dialled in affected {
-            self.refresh(dialled, now);
+        for user in affected {
+            self.refresh(user, now);
         }
         faults
     }
@@ -165,8 +148,8 @@ impl Graph {
         for cluster in self.clusters.resolved(host, addresses) {
             affected.extend(self.slots.users(&Key::new(ResourceKind::Cluster, &cluster)));
         }
-        for dialled in affected {
-            self.refresh(dialled, now);
+        for user in affected {
+            self.refresh(user, now);
         }
     }
 
@@ -187,7 +170,7 @@ impl Graph {
 
     /// This pod's own policies, if they have changed since this was last asked.
     pub(super) fn take_inbound(&mut self) -> Option<Arc<Inbound>> {
-        self.inbound.take()
+        self.own.take()
     }
 
     /// All that is subscribed to, with the version that is held.
@@ -210,9 +193,9 @@ impl Graph {
                 }
                 !unchanged
             }
-            Resource::Inbound(inbound) => {
-                self.inbound = Some(Arc::new(inbound));
-                false
+            Resource::Inbound(spec) => {
+                self.own.set(spec);
+                true
             }
             Resource::Routes(spec) => {
                 self.routes.insert(name.clone(), Arc::new(spec));
@@ -237,7 +220,31 @@ impl Graph {
         }
     }
 
-    fn refresh(&mut self, dialled: SocketAddr, now: Instant) {
+    fn refresh(&mut self, user: User, now: Instant) {
+        match user {
+            User::Inbound => self.refresh_own(now),
+            User::Dialled(dialled) => self.refresh_destination(dialled, now),
+        }
+    }
+
+    fn refresh_own(&mut self, now: Instant) {
+        let services = self.own.services();
+        let mut needs = self.cluster_needs(&services);
+        needs.insert(Own::listener());
+        let before = std::mem::replace(&mut self.own.needs, needs.clone());
+        self.change_needs(User::Inbound, &before, &needs, now);
+        let cluster = |name: Arc<str>| {
+            let cluster = match self.cluster_status(&name) {
+                ResourceStatus::Held | ResourceStatus::DoesNotExist => self.clusters.cluster(&name),
+                ResourceStatus::Requested | ResourceStatus::Refused => None,
+            };
+            (name, cluster)
+        };
+        let services = services.into_iter().map(cluster).collect();
+        self.own.publish(services);
+    }
+
+    fn refresh_destination(&mut self, dialled: SocketAddr, now: Instant) {
         self.update_needs(dialled, now);
         let verdict = self.verdict(dialled);
         let Some(node) = self.nodes.get_mut(&dialled) else { return };
@@ -275,16 +282,20 @@ impl Graph {
         let needs = self.needs(dialled);
         let Some(node) = self.nodes.get_mut(&dialled) else { return };
         let before = std::mem::replace(&mut node.needs, needs.clone());
-        for key in needs.difference(&before) {
-            self.slots.add_user(key, dialled, now);
+        self.change_needs(User::Dialled(dialled), &before, &needs, now);
+    }
+
+    fn change_needs(&mut self, user: User, before: &BTreeSet<Key>, needs: &BTreeSet<Key>, now: Instant) {
+        for key in needs.difference(before) {
+            self.slots.add_user(key, user, now);
         }
-        for key in before.difference(&needs) {
-            self.stop_needing(key, dialled);
+        for key in before.difference(needs) {
+            self.stop_needing(key, user);
         }
     }
 
-    fn stop_needing(&mut self, key: &Key, dialled: SocketAddr) {
-        if !self.slots.remove_user(key, dialled) {
+    fn stop_needing(&mut self, key: &Key, user: User) {
+        if !self.slots.remove_user(key, user) {
             return;
         }
         match key.kind {
@@ -300,21 +311,28 @@ impl Graph {
         let Some(node) = self.nodes.get(&dialled) else { return BTreeSet::new() };
         let listener = listener_key(dialled);
         let mut needs = BTreeSet::new();
-        let mut clusters: BTreeSet<&Arc<str>> = node.published.iter().flat_map(Plan::cluster_names).collect();
+        let mut clusters: BTreeSet<Arc<str>> = node.published.iter().flat_map(Plan::cluster_names).cloned().collect();
         if let Some(spec) = self.listeners.get(&listener.name) {
-            clusters.extend(spec.opaque.iter().flat_map(|weighted| weighted.iter().map(|(name, _)| name)));
+            clusters.extend(spec.clusters().cloned());
             if let Some(name) = &spec.routes {
                 needs.insert(Key::new(ResourceKind::RouteConfiguration, name));
-                clusters.extend(self.routes.get(name).iter().flat_map(|routes| routes.clusters()));
+                clusters.extend(self.routes.get(name).iter().flat_map(|routes| routes.clusters()).cloned());
             }
         }
+        needs.extend(self.cluster_needs(&clusters));
+        needs.insert(listener);
+        needs
+    }
+
+    /// The resources of these clusters, as far as is known yet.
+    fn cluster_needs(&self, clusters: &BTreeSet<Arc<str>>) -> BTreeSet<Key> {
+        let mut needs = BTreeSet::new();
         for name in clusters {
             needs.insert(Key::new(ResourceKind::Cluster, name));
             if self.clusters.uses_eds(name) {
                 needs.insert(Key::new(ResourceKind::ClusterLoadAssignment, name));
             }
         }
-        needs.insert(listener);
         needs
     }
 
@@ -364,32 +382,6 @@ impl Graph {
 
     fn status(&self, key: &Key) -> ResourceStatus {
         self.slots.status(key).unwrap_or(ResourceStatus::Requested)
-    }
-}
-
-impl Node {
-    /// Publishes the traffic of a plan, if it is another one. Returns the destination, if threads don't know it yet.
-    fn publish(&mut self, plan: Plan) -> Option<Arc<Destination>> {
-        let same = self.published.as_ref().is_some_and(|published| published.is_same(&plan));
-        if same && self.shown == Shown::Known {
-            return None;
-        }
-        let traffic = Arc::new(plan.traffic());
-        self.published = Some(plan);
-        let known = std::mem::replace(&mut self.shown, Shown::Known) == Shown::Known;
-        if let Some(destination) = self.destination.upgrade() {
-            destination.publish(traffic);
-            return (!known).then_some(destination);
-        }
-        let destination = Arc::new(Destination::new(traffic));
-        self.destination = Arc::downgrade(&destination);
-        Some(destination)
-    }
-
-    /// There is no such destination any more. Connections that are open keep its last traffic.
-    fn retire(&mut self) {
-        self.shown = Shown::Unknown;
-        self.published = None;
     }
 }
 

@@ -19,17 +19,18 @@ use weft_api::xds::{self, ResourceKind};
 
 pub(super) use cluster::{ClusterSpec, Discovery, HostPort};
 pub(super) use fault::Fault;
+pub(super) use inbound::InboundSpec;
 pub(super) use listener::ListenerSpec;
 pub(super) use routes::RouteSpec;
 
-use super::values::{Endpoints, Inbound};
+use super::values::Endpoints;
 use fault::Within;
 
 /// A checked resource.
 #[derive(Debug)]
 pub(super) enum Resource {
     Listener(ListenerSpec),
-    Inbound(Inbound),
+    Inbound(InboundSpec),
     Routes(RouteSpec),
     Cluster(ClusterSpec),
     Endpoints(Endpoints),

@@ -28,7 +28,7 @@ use weft_rules::budget::RetryBudget;
 use super::body::{Body, OnEnd};
 use super::mesh::{self, MeshError, MeshPeer, Tunnel};
 use super::socket;
-use crate::discovery::{Cluster, Endpoint, Endpoints};
+use crate::discovery::{Cluster, Endpoint, EndpointHealth, Endpoints};
 use crate::telemetry::metrics::{Direction, RequestLabels, RequestMetrics, RetryMetrics, WorkerMetrics};
 
 /// How often what is no longer used is let go.
@@ -142,6 +142,7 @@ impl Upstreams {
             pod: Arc::default(),
             zone: Arc::default(),
             draining: false,
+            health: EndpointHealth::default(),
         };
         let state = Rc::new(self.endpoint(Arc::new(endpoint), None, APPLICATION_TIMEOUT));
         self.applications.borrow_mut().insert(address, Rc::clone(&state));
@@ -274,7 +275,7 @@ impl ClusterState {
             _ => Rc::new(upstreams.endpoint(
                 Arc::clone(endpoint),
                 Some(&self.cluster.name),
-                self.cluster.connect_timeout,
+                self.cluster.policy.connect_timeout,
             )),
         };
         let (serving, draining): (Vec<_>, Vec<_>) = snapshot.all.iter().partition(|endpoint| !endpoint.draining);

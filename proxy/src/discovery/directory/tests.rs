@@ -12,8 +12,13 @@ fn address(last: u8) -> SocketAddr {
 }
 
 fn destination() -> Arc<Destination> {
-    let traffic =
-        Traffic { protocol: Protocol::Http, routes: Routes::new(Vec::new()), opaque: None, service: "a/b:80".into() };
+    let traffic = Traffic {
+        protocol: Protocol::Http,
+        routes: Routes::new(Vec::new()),
+        tls: Vec::new(),
+        opaque: None,
+        service: "a/b:80".into(),
+    };
     Arc::new(Destination::new(Arc::new(traffic)))
 }
 

@@ -1,13 +1,13 @@
 //! The clusters that are named, with their endpoints, and the names that have to be resolved for them.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use crate::discovery::resources::{ClusterSpec, Discovery, HostPort};
-use crate::discovery::values::{Cluster, Endpoint, Endpoints};
+use crate::discovery::values::{Cluster, ClusterCounters, Endpoint, EndpointHealth, Endpoints};
 
 /// A name that is to be resolved from now on, or no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,19 +163,22 @@ impl Held {
             (Some(before), Some(after)) => before.discovery == after.discovery,
             _ => false,
         };
-        let endpoints = match (&spec, before) {
-            (Some(_), Some(before)) if found_alike(&before) => before.endpoints,
-            // Traffic that still names the one that does not exist any more must see that it has no endpoints.
-            (None, Some(before)) => {
-                before.endpoints.store(Arc::default());
-                return Self { spec, ..before };
-            }
-            _ => Arc::default(),
+        let Some(after) = &spec else {
+            return match before {
+                // Traffic that still names the one that does not exist any more must see that it has no endpoints.
+                Some(before) => {
+                    before.endpoints.store(Arc::default());
+                    Self { spec, ..before }
+                }
+                None => Self { spec, cluster: Arc::new(Cluster::missing(name.clone())), endpoints: Arc::default() },
+            };
         };
-        let cluster = match &spec {
-            Some(spec) => Cluster::sharing(name.clone(), spec.connect_timeout, endpoints.clone()),
-            None => Cluster::missing(name.clone()),
+        let counters = match &before {
+            Some(before) => before.cluster.counters.under(&after.policy.limits),
+            None => ClusterCounters::new(&after.policy.limits),
         };
+        let endpoints = before.filter(found_alike).map(|before| before.endpoints).unwrap_or_default();
+        let cluster = Cluster::sharing(name.clone(), after.policy.clone(), Arc::new(counters), endpoints.clone());
         Self { spec, cluster: Arc::new(cluster), endpoints }
     }
 
@@ -184,10 +187,14 @@ impl Held {
         if **before == endpoints {
             return;
         }
-        let known: HashSet<&Arc<Endpoint>> = before.all.iter().collect();
+        let known: HashMap<SocketAddr, &Arc<Endpoint>> =
+            before.all.iter().map(|endpoint| (endpoint.address, endpoint)).collect();
         for endpoint in &mut endpoints.all {
-            if let Some(same) = known.get(endpoint) {
-                *endpoint = Arc::clone(same);
+            match known.get(&endpoint.address) {
+                Some(same) if same == &endpoint => *endpoint = Arc::clone(same),
+                // What was found out about its health still holds.
+                Some(before) => endpoint.health.set_healthy(before.health.is_healthy()),
+                None => {}
             }
         }
         self.endpoints.store(Arc::new(endpoints));
@@ -203,5 +210,13 @@ fn hosts(spec: &ClusterSpec) -> &[HostPort] {
 
 /// An endpoint outside the mesh.
 fn outside(address: SocketAddr, host: &Arc<str>) -> Endpoint {
-    Endpoint { address, mesh: None, workload: host.clone(), pod: "".into(), zone: "".into(), draining: false }
+    Endpoint {
+        address,
+        mesh: None,
+        workload: host.clone(),
+        pod: "".into(),
+        zone: "".into(),
+        draining: false,
+        health: EndpointHealth::default(),
+    }
 }

@@ -25,9 +25,8 @@ impl Plan {
 
     /// The names of the clusters that must be added.
     pub(super) fn wanted_clusters(&self) -> Vec<Arc<str>> {
-        let opaque = self.listener.opaque.iter().flat_map(|weighted| weighted.iter().map(|(name, _)| name));
         let routed = self.routes.iter().flat_map(|routes| routes.clusters());
-        opaque.chain(routed).cloned().collect()
+        self.listener.clusters().chain(routed).cloned().collect()
     }
 
     pub(super) fn add_cluster(&mut self, cluster: Arc<Cluster>) {
@@ -55,6 +54,12 @@ impl Plan {
         Traffic {
             protocol: self.listener.protocol,
             routes: Routes::new(rules.collect()),
+            tls: self
+                .listener
+                .tls
+                .iter()
+                .map(|(name, clusters)| (name.clone(), self.with_clusters(clusters)))
+                .collect(),
             opaque: self.listener.opaque.as_ref().map(|weighted| self.with_clusters(weighted)),
             service: self.listener.service.clone(),
         }

@@ -14,6 +14,15 @@ pub(in crate::discovery) enum Change {
     Unsubscribe(Key),
 }
 
+/// Whoever needs a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum User {
+    /// This pod's own policies.
+    Inbound,
+    /// An address that the application dials.
+    Dialled(SocketAddr),
+}
+
 /// The subscriptions, sorted by kind and name.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
@@ -23,9 +32,7 @@ pub(super) struct Slots {
 
 #[derive(Debug)]
 struct Slot {
-    users: BTreeSet<SocketAddr>,
-    /// Whether it stays without users.
-    pinned: bool,
+    users: BTreeSet<User>,
     status: ResourceStatus,
     /// The version in force; empty if there is none.
     version: String,
@@ -38,7 +45,6 @@ impl Slot {
     fn new(now: Instant) -> Self {
         Self {
             users: BTreeSet::new(),
-            pinned: false,
             status: ResourceStatus::Requested,
             version: String::new(),
             since: now,
@@ -48,13 +54,8 @@ impl Slot {
 }
 
 impl Slots {
-    /// Subscribes for good.
-    pub(super) fn pin(&mut self, key: Key, now: Instant) {
-        self.slot(&key, now).pinned = true;
-    }
-
     /// Subscribes, if this is the first user.
-    pub(super) fn add_user(&mut self, key: &Key, user: SocketAddr, now: Instant) {
+    pub(super) fn add_user(&mut self, key: &Key, user: User, now: Instant) {
         self.slot(key, now).users.insert(user);
     }
 
@@ -66,10 +67,10 @@ impl Slots {
     }
 
     /// Unsubscribes, if this was the last user. Returns whether it was.
-    pub(super) fn remove_user(&mut self, key: &Key, user: SocketAddr) -> bool {
+    pub(super) fn remove_user(&mut self, key: &Key, user: User) -> bool {
         let Some(slot) = self.slots.get_mut(key) else { return false };
         slot.users.remove(&user);
-        if slot.pinned || !slot.users.is_empty() {
+        if !slot.users.is_empty() {
             return false;
         }
         self.slots.remove(key);
@@ -77,7 +78,7 @@ impl Slots {
         true
     }
 
-    pub(super) fn users(&self, key: &Key) -> impl Iterator<Item = SocketAddr> {
+    pub(super) fn users(&self, key: &Key) -> impl Iterator<Item = User> {
         self.slots.get(key).into_iter().flat_map(|slot| slot.users.iter().copied())
     }
 

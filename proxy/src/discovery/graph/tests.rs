@@ -4,7 +4,7 @@ use weft_rules::route::Action;
 
 use super::*;
 use crate::discovery::testing::*;
-use crate::discovery::values::{Protocol, Traffic};
+use crate::discovery::values::{Destination, Protocol, Traffic};
 
 const API: &str = "10.96.0.10:80";
 
@@ -313,7 +313,7 @@ fn another_configuration_of_a_cluster_is_another_cluster_with_the_same_endpoints
     world.give("shop/api:80", "2", &xds::Cluster { connect_timeout: timeout, ..eds_cluster("shop/api:80") });
     let after = backends_of_first_rule(&destination.traffic());
     assert_ne!(before.id, after.id);
-    assert_eq!(after.connect_timeout.as_secs(), 7);
+    assert_eq!(after.policy.connect_timeout.as_secs(), 7);
     assert_eq!(addresses(&destination.traffic()), ["10.1.0.1:8080"]);
 }
 

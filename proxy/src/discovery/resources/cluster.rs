@@ -1,7 +1,6 @@
 //! Cluster -> how its endpoints are found.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use weft_api::xds::Cluster;
 use weft_api::xds::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
@@ -9,14 +8,12 @@ use weft_api::xds::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 
 use super::fault::{Fault, Within as _, refuse};
 use super::{duration, require_ads, socket_address};
-
-/// Of a connection to an endpoint, unless told.
-const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+use crate::discovery::values::ClusterPolicy;
 
 /// A cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(in crate::discovery) struct ClusterSpec {
-    pub(in crate::discovery) connect_timeout: Duration,
+    pub(in crate::discovery) policy: Arc<ClusterPolicy>,
     pub(in crate::discovery) discovery: Discovery,
 }
 
@@ -42,7 +39,7 @@ pub(super) fn parse(cluster: &Cluster) -> Result<ClusterSpec, Fault> {
         lb_subset_config, upstream_bind_config, filters, load_balancing_policy, upstream_config);
     let connect_timeout = match cluster.connect_timeout {
         Some(timeout) => duration("connect_timeout", timeout)?,
-        None => DEFAULT_CONNECT_TIMEOUT,
+        None => ClusterPolicy::CONNECT_TIMEOUT,
     };
     if connect_timeout.is_zero() {
         return Err(Fault::new("connect_timeout", "is 0; no connection could be established"));
@@ -60,7 +57,8 @@ pub(super) fn parse(cluster: &Cluster) -> Result<ClusterSpec, Fault> {
         }
         None => return Err(Fault::new("cluster_type", "is not supported; use EDS or STRICT_DNS")),
     };
-    Ok(ClusterSpec { connect_timeout, discovery })
+    let policy = ClusterPolicy { connect_timeout, ..ClusterPolicy::default() };
+    Ok(ClusterSpec { policy: Arc::new(policy), discovery })
 }
 
 fn eds(cluster: &Cluster) -> Result<Discovery, Fault> {

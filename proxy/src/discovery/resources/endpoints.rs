@@ -11,7 +11,7 @@ use weft_api::xds::{self, ClusterLoadAssignment, Metadata};
 
 use super::fault::{Fault, Within as _, refuse};
 use super::socket_address;
-use crate::discovery::values::{Endpoint, Endpoints, MeshEndpoint};
+use crate::discovery::values::{Endpoint, EndpointHealth, Endpoints, MeshEndpoint};
 
 /// Checks the endpoints of a cluster. Unhealthy ones are left out, as Envoy does.
 pub(super) fn parse(assignment: &ClusterLoadAssignment) -> Result<Endpoints, Fault> {
@@ -56,6 +56,7 @@ fn parse_endpoint(lb_endpoint: &LbEndpoint, zone: &Arc<str>) -> Result<Option<En
         pod: text(xds::METADATA_POD),
         zone: zone.clone(),
         draining,
+        health: EndpointHealth::default(),
     }))
 }
 

@@ -1,6 +1,9 @@
 //! The listener `inbound` -> what applies to connections that come to this pod.
 
+mod rate_limit;
+
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use weft_api::xds::pb::envoy::config::listener::v3::FilterChain;
 use weft_api::xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
@@ -8,13 +11,70 @@ use weft_api::xds::{self, Listener};
 
 use super::fault::{Fault, Within as _, refuse};
 use super::listener::{self, Network};
-use crate::discovery::values::{Inbound, Mtls, PortPolicy, Protocol};
+use crate::discovery::values::{Cluster, Inbound, Mtls, PortPolicy, Protocol};
+use rate_limit::LimitsSpec;
 
 /// The cluster that stands for the application itself.
 const APPLICATION: &str = "inbound";
 
+/// What applies to connections that come to this pod, with names of clusters.
+#[derive(Debug)]
+pub(in crate::discovery) struct InboundSpec {
+    ports: HashMap<u16, PortSpec>,
+    others: PortSpec,
+    zone: Arc<str>,
+}
+
+/// What applies to one port.
+#[derive(Debug)]
+struct PortSpec {
+    protocol: Protocol,
+    mtls: Mtls,
+    limits: LimitsSpec,
+}
+
+impl InboundSpec {
+    /// The clusters of rate limit services.
+    pub(in crate::discovery) fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.each_port().flat_map(|port| port.limits.clusters())
+    }
+
+    /// Takes the local limits over from an earlier version, where they are the same, with what they have counted.
+    pub(in crate::discovery) fn keep_rules(&mut self, before: &Self) {
+        for (number, port) in &mut self.ports {
+            if let Some(before) = before.ports.get(number) {
+                port.limits.keep_rules(&before.limits);
+            }
+        }
+        self.others.limits.keep_rules(&before.others.limits);
+    }
+
+    /// The policies, with clusters in place of names.
+    pub(in crate::discovery) fn inbound(&self, cluster: impl Fn(&Arc<str>) -> Arc<Cluster>) -> Inbound {
+        let ports = self.ports.iter().map(|(number, port)| (*number, port.policy(&cluster)));
+        Inbound::new(ports.collect(), self.others.policy(&cluster), self.zone.clone())
+    }
+
+    fn each_port(&self) -> impl Iterator<Item = &PortSpec> {
+        self.ports.values().chain([&self.others])
+    }
+}
+
+impl PortSpec {
+    fn policy(&self, cluster: &impl Fn(&Arc<str>) -> Arc<Cluster>) -> PortPolicy {
+        PortPolicy { protocol: self.protocol, mtls: self.mtls, limits: Arc::new(self.limits.limits(cluster)) }
+    }
+}
+
+/// Without a chain for undeclared ports everything is strict there.
+impl Default for PortSpec {
+    fn default() -> Self {
+        Self { protocol: Protocol::Detect, mtls: Mtls::Strict, limits: LimitsSpec::default() }
+    }
+}
+
 /// Checks the inbound listener.
-pub(super) fn parse(listener: &Listener) -> Result<Inbound, Fault> {
+pub(super) fn parse(listener: &Listener) -> Result<InboundSpec, Fault> {
     let detects = listener::check_listener(listener)?;
     let mut ports: HashMap<u16, Chains> = HashMap::with_capacity(listener.filter_chains.len());
     for (index, chain) in listener.filter_chains.iter().enumerate() {
@@ -24,9 +84,9 @@ pub(super) fn parse(listener: &Listener) -> Result<Inbound, Fault> {
     let ports = ports.collect::<Result<_, Fault>>().within("filter_chains")?;
     let others = match &listener.default_filter_chain {
         Some(chain) => parse_default(chain).within("default_filter_chain")?,
-        None => PortPolicy { protocol: Protocol::Detect, mtls: Mtls::Strict },
+        None => PortSpec::default(),
     };
-    Ok(Inbound::new(ports, others))
+    Ok(InboundSpec { ports, others, zone: "".into() })
 }
 
 /// The chains of one port, by what they take.
@@ -39,11 +99,11 @@ struct Chains {
 }
 
 impl Chains {
-    fn policy(self, port: u16) -> Result<PortPolicy, Fault> {
+    fn policy(self, port: u16) -> Result<PortSpec, Fault> {
         match (self.begins_as_http, self.rest) {
-            (None, Some((protocol, mtls))) => Ok(PortPolicy { protocol, mtls }),
+            (None, Some((protocol, mtls))) => Ok(PortSpec { protocol, mtls, limits: LimitsSpec::default() }),
             (Some(http), Some((Protocol::Opaque, mtls))) if http == mtls => {
-                Ok(PortPolicy { protocol: Protocol::Detect, mtls })
+                Ok(PortSpec { protocol: Protocol::Detect, mtls, limits: LimitsSpec::default() })
             }
             (Some(_), Some((Protocol::Opaque, _))) => {
                 Err(Fault::here(format!("the two chains of port {port} disagree about mtls")))
@@ -81,7 +141,7 @@ fn add_chain(ports: &mut HashMap<u16, Chains>, chain: &FilterChain, detects: boo
 }
 
 /// The chain for undeclared ports: a `tcp_proxy`, since nobody knows what they speak, so that the first bytes decide.
-fn parse_default(chain: &FilterChain) -> Result<PortPolicy, Fault> {
+fn parse_default(chain: &FilterChain) -> Result<PortSpec, Fault> {
     if let Some(chain_match) = &chain.filter_chain_match {
         refuse!(chain_match; destination_port, application_protocols);
     }
@@ -89,7 +149,7 @@ fn parse_default(chain: &FilterChain) -> Result<PortPolicy, Fault> {
         Protocol::Http => Protocol::Http,
         Protocol::Opaque | Protocol::Detect => Protocol::Detect,
     };
-    Ok(PortPolicy { protocol, mtls: mtls(chain)? })
+    Ok(PortSpec { protocol, mtls: mtls(chain)?, limits: LimitsSpec::default() })
 }
 
 fn protocol(chain: &FilterChain) -> Result<Protocol, Fault> {

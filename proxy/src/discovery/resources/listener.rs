@@ -14,8 +14,10 @@ use weft_rules::weighted::Weighted;
 
 use super::fault::{Fault, Within as _, refuse};
 use super::{reference, require_ads};
-use crate::discovery::values::Protocol;
+use crate::discovery::values::{Protocol, ServerNameMatch};
 
+/// The cluster of connections that must not go anywhere: they are reset. It is never subscribed to.
+pub(in crate::discovery) const REFUSED_CLUSTER: &str = "weft.dev/refused";
 const HTTP_INSPECTOR: &str = "envoy.filters.listener.http_inspector";
 const HTTP_ROUTER: &str = "envoy.filters.http.router";
 /// What a chain asks for that takes the connections which begin as HTTP.
@@ -27,10 +29,20 @@ pub(in crate::discovery) struct ListenerSpec {
     pub(in crate::discovery) protocol: Protocol,
     /// The route configuration of HTTP; `None` when the protocol is opaque.
     pub(in crate::discovery) routes: Option<Arc<str>>,
+    /// The clusters of TLS connections by server name, the most specific name first.
+    pub(in crate::discovery) tls: Vec<(ServerNameMatch, Weighted<Arc<str>>)>,
     /// The clusters of opaque connections; `None` when the protocol is HTTP.
     pub(in crate::discovery) opaque: Option<Weighted<Arc<str>>>,
     /// `NAMESPACE/SERVICE:PORT`, or the listener's own name.
     pub(in crate::discovery) service: Arc<str>,
+}
+
+impl ListenerSpec {
+    /// The clusters that connections go to without a route, those that must not go anywhere left out.
+    pub(in crate::discovery) fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
+        let all = self.tls.iter().map(|(_, clusters)| clusters).chain(&self.opaque);
+        all.flat_map(|weighted| weighted.iter().map(|(name, _)| name)).filter(|name| name.as_ref() != REFUSED_CLUSTER)
+    }
 }
 
 /// Checks an outbound listener.
@@ -56,12 +68,16 @@ pub(super) fn parse(listener: &Listener) -> Result<ListenerSpec, Fault> {
 
 fn declared(filter: Terminal, listener: &str) -> ListenerSpec {
     match filter {
-        Terminal::Http { routes } => {
-            ListenerSpec { protocol: Protocol::Http, service: routes.clone(), routes: Some(routes), opaque: None }
-        }
+        Terminal::Http { routes } => ListenerSpec {
+            protocol: Protocol::Http,
+            service: routes.clone(),
+            routes: Some(routes),
+            tls: Vec::new(),
+            opaque: None,
+        },
         Terminal::Tcp { clusters, label } => {
             let service = label.or_else(|| single(&clusters)).unwrap_or_else(|| listener.into());
-            ListenerSpec { protocol: Protocol::Opaque, routes: None, opaque: Some(clusters), service }
+            ListenerSpec { protocol: Protocol::Opaque, routes: None, tls: Vec::new(), opaque: Some(clusters), service }
         }
     }
 }
@@ -77,6 +93,7 @@ fn detected(http: Terminal, opaque: Terminal) -> Result<ListenerSpec, Fault> {
         protocol: Protocol::Detect,
         service: routes.clone(),
         routes: Some(routes),
+        tls: Vec::new(),
         opaque: Some(clusters),
     })
 }

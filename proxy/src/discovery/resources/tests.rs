@@ -12,7 +12,7 @@ use weft_rules::route::{Action, RequestHead, Routes};
 
 use super::*;
 use crate::discovery::testing as make;
-use crate::discovery::values::{Mtls, Protocol};
+use crate::discovery::values::{Cluster as ClusterValue, Inbound, Mtls, Protocol};
 
 const NAME: &str = "shop/api:80";
 const DIALLED: &str = "10.96.0.10:80";
@@ -38,7 +38,7 @@ fn inbound(chains: Vec<FilterChain>, default: Option<FilterChain>) -> Listener {
 
 fn policies(listener: &Listener) -> Inbound {
     match check(INBOUND_LISTENER, listener) {
-        Ok(Resource::Inbound(inbound)) => inbound,
+        Ok(Resource::Inbound(spec)) => spec.inbound(|name| Arc::new(ClusterValue::missing(name.clone()))),
         other => panic!("{other:?}"),
     }
 }
@@ -246,7 +246,7 @@ fn clusters_are_eds_or_names() {
     match check(NAME, &make::eds_cluster(NAME)) {
         Ok(Resource::Cluster(spec)) => {
             assert_eq!(spec.discovery, Discovery::Eds);
-            assert_eq!(spec.connect_timeout.as_secs(), 1);
+            assert_eq!(spec.policy.connect_timeout.as_secs(), 1);
         }
         other => panic!("{other:?}"),
     }
