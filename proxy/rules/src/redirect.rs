@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use http::uri::Scheme;
 use http::{StatusCode, Uri};
 
@@ -60,11 +62,9 @@ impl Redirect {
             }
         }
         let path = match &self.path {
-            None => uri.path().into(),
-            Some(RedirectPath::Full(path)) => path.as_str().into(),
-            Some(RedirectPath::Prefix(replacement)) => {
-                std::borrow::Cow::Owned(replace_prefix(matched, replacement, uri.path()))
-            }
+            None => Cow::Borrowed(uri.path()),
+            Some(RedirectPath::Full(path)) => Cow::Borrowed(path.as_str()),
+            Some(RedirectPath::Prefix(replacement)) => Cow::Owned(replace_prefix(matched, replacement, uri.path())),
         };
         if location.is_empty() && path.starts_with("//") {
             // Otherwise the path's first segment would be taken for a host.

@@ -1,19 +1,31 @@
 //! Whether a failed attempt may be made again.
 
+mod on;
 #[cfg(test)]
 mod tests;
 
-use std::ops::BitOr;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
+
+pub use on::{RetryOn, UnknownReason};
 
 /// How many attempts a request has by default, the first one included.
 pub const MAX_ATTEMPTS: u32 = 3;
 /// The longest that an answer may make us wait before the next attempt; what asks for longer is final.
 pub const MAX_WAIT: Duration = Duration::from_secs(30);
 
+/// In milliseconds when to come again, or a negative number for never (gRFC A6).
+const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+/// In seconds, when the peer's rate limit is over.
+const RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+/// The answer is that of a rate limit.
+const ENVOY_RATELIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
+
 /// When a route's requests are tried again (`envoy.config.route.v3.RetryPolicy`).
+///
+/// What never reached the application is always repeated, whatever the method and whatever `on` says; it differs in this
+/// from Envoy, where a policy without `connect-failure` and its kin gives up what the default would have saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// All attempts of a request, the first one included; at least 1.
@@ -50,46 +62,6 @@ impl Default for RetryPolicy {
     }
 }
 
-/// A set of reasons to try again, named as Envoy's `retry_on` does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct RetryOn(u16);
-
-impl RetryOn {
-    /// None.
-    pub const NOTHING: Self = Self(0);
-    /// `connect-failure`: the connection could not be made.
-    pub const CONNECT_FAILURE: Self = Self(1);
-    /// `refused-stream`: the peer said that it did not process the request.
-    pub const REFUSED_STREAM: Self = Self(1 << 1);
-    /// `reset`: no answer, because the connection or the stream ended.
-    pub const RESET: Self = Self(1 << 2);
-    /// `gateway-error`: 502, 503 or 504, or no answer.
-    pub const GATEWAY_ERROR: Self = Self(1 << 3);
-    /// `5xx`: any of these, or no answer.
-    pub const SERVER_ERROR: Self = Self(1 << 4);
-    /// `retriable-4xx`: 409.
-    pub const RETRIABLE_4XX: Self = Self(1 << 5);
-    /// `retriable-status-codes`: the statuses of the policy.
-    pub const STATUSES: Self = Self(1 << 6);
-    /// `per-try-timeout`: the attempt's own time was over.
-    pub const PER_TRY_TIMEOUT: Self = Self(1 << 7);
-    /// `envoy-ratelimited`: the answer has `x-envoy-ratelimited`, without which such an answer is final.
-    pub const RATE_LIMITED: Self = Self(1 << 8);
-
-    /// Whether any of `other` is in the set.
-    pub fn any(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-}
-
-impl BitOr for RetryOn {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
 /// The time between attempts: drawn evenly from zero to `base`, then to twice `base`, and so on, never above `max`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
@@ -110,6 +82,12 @@ impl Backoff {
     /// A back-off of at most ten times `base`, as Envoy's where no maximum is told.
     pub fn from_base(base: Duration) -> Self {
         Self { base, max: base.saturating_mul(10) }
+    }
+
+    /// The time before the `retry`th further attempt, the first being 1, for a uniformly distributed `random`.
+    pub fn delay(&self, retry: u32, random: u64) -> Duration {
+        let doubled = 1_u32.checked_shl(retry.saturating_sub(1)).map(|factor| self.base.saturating_mul(factor));
+        share_of(doubled.unwrap_or(self.max).min(self.max), random)
     }
 }
 
@@ -144,6 +122,82 @@ pub enum Verdict {
         /// So long from now.
         after: Duration,
     },
+}
+
+impl RetryPolicy {
+    /// What follows the last of the `attempts` that were made. `random` is uniformly distributed.
+    ///
+    /// Where a retry follows, the caller asks the [budget](crate::budget) as well, and only then. What was unsent is tried
+    /// again at once the first time, since it goes elsewhere; all else waits its back-off, or for as long as the answer
+    /// asks.
+    pub fn decide(&self, method: &Method, attempts: u32, outcome: &Outcome<'_>, random: u64) -> Verdict {
+        if attempts >= self.max_attempts {
+            return Verdict::Final;
+        }
+        let backoff = Verdict::Retry { after: self.backoff.delay(attempts, random) };
+        let repeatable = self.methods.as_ref().is_none_or(|methods| methods.contains(method));
+        match outcome {
+            Outcome::Unsent if attempts <= 1 => Verdict::Retry { after: Duration::ZERO },
+            Outcome::Unsent => Verdict::Retry { after: self.backoff.delay(attempts - 1, random) },
+            Outcome::Reset if repeatable && self.on.any(RetryOn::NO_ANSWER) => backoff,
+            Outcome::PerTryTimeout if repeatable && self.on.any(RetryOn::NO_ANSWER | RetryOn::PER_TRY_TIMEOUT) => {
+                backoff
+            }
+            Outcome::Answer { status, headers, grpc_status } if repeatable => {
+                if !self.covers(*status, headers, *grpc_status) {
+                    return Verdict::Final;
+                }
+                match self.asked_to_wait(headers, random) {
+                    None => backoff,
+                    Some(Wait::For(after)) if after <= MAX_WAIT => Verdict::Retry { after },
+                    Some(Wait::For(_) | Wait::Forever) => Verdict::Final,
+                }
+            }
+            Outcome::Reset | Outcome::PerTryTimeout | Outcome::Answer { .. } => Verdict::Final,
+        }
+    }
+
+    /// Whether an answer is one after which is tried again.
+    fn covers(&self, status: StatusCode, headers: &HeaderMap, grpc_status: Option<u32>) -> bool {
+        if headers.contains_key(ENVOY_RATELIMITED) {
+            return self.on.any(RetryOn::RATE_LIMITED);
+        }
+        let gateway = matches!(status.as_u16(), 502..=504);
+        (self.on.any(RetryOn::SERVER_ERROR) && status.is_server_error())
+            || (self.on.any(RetryOn::GATEWAY_ERROR) && gateway)
+            || (self.on.any(RetryOn::RETRIABLE_4XX) && status == StatusCode::CONFLICT)
+            || (self.on.any(RetryOn::STATUSES) && self.statuses.contains(&status.as_u16()))
+            || grpc_status.and_then(|status| 1_u32.checked_shl(status)).is_some_and(|bit| self.grpc & bit != 0)
+    }
+
+    /// How long an answer asks to wait. A push-back always counts; a malformed one is a no, as gRFC A6 tells.
+    fn asked_to_wait(&self, headers: &HeaderMap, random: u64) -> Option<Wait> {
+        if let Some(pushback) = headers.get(PUSHBACK) {
+            let milliseconds = pushback.to_str().ok().and_then(|text| text.parse().ok());
+            return Some(milliseconds.map_or(Wait::Forever, |wait| Wait::For(Duration::from_millis(wait))));
+        }
+        if !self.reset_headers {
+            return None;
+        }
+        let seconds = |name| headers.get(name).and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
+        let told = seconds(http::header::RETRY_AFTER).or_else(|| seconds(RATELIMIT_RESET)).filter(|wait| *wait > 0)?;
+        let told = Duration::from_secs(told);
+        // Up to half as much again, as Envoy does, so that not all come back in the same moment; but never too long for it.
+        let later = told.saturating_add(share_of(told / 2, random));
+        Some(Wait::For(if told <= MAX_WAIT { later.min(MAX_WAIT) } else { told }))
+    }
+}
+
+/// How long an answer asks to wait.
+enum Wait {
+    For(Duration),
+    Forever,
+}
+
+/// The part of a time that a uniformly distributed `random` falls on.
+fn share_of(time: Duration, random: u64) -> Duration {
+    let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(((u128::from(nanoseconds) * u128::from(random)) >> 64) as u64)
 }
 
 /// How much of a failed attempt can have reached the application.

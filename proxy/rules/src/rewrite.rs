@@ -50,6 +50,12 @@ pub enum RewriteError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// What a request's path becomes cannot be sent.
+    #[error("what the path {path:?} is rewritten to is too long, or has characters that no path has")]
+    Unsendable {
+        /// The path before.
+        path: String,
+    },
     /// The expression.
     #[error(transparent)]
     Pattern(#[from] PatternError),
@@ -163,10 +169,7 @@ impl Rewrite {
             None => new.into_owned(),
             Some(query) => [&new, "?", query].concat(),
         };
-        let unusable =
-            |path| RewriteError::NotAPath { path, reason: "it is too long, or has characters that no path has" };
-        // Only the way that fails pays for the copy.
-        PathAndQuery::try_from(new.as_str()).map(Some).map_err(|_| unusable(new))
+        PathAndQuery::try_from(new).map(Some).map_err(|_| RewriteError::Unsendable { path: path.to_owned() })
     }
 }
 
