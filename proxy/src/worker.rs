@@ -133,7 +133,7 @@ impl Worker {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            self.upstreams.maintain(Instant::now());
+            self.upstreams.maintain(Instant::now(), &self.directory.inbound().zone);
             self.telemetry.metrics.maintain();
         }
     }

@@ -20,7 +20,7 @@ mod tunnel;
 
 pub(crate) use body::MeshBody;
 use body::send_body;
-pub(crate) use client::{MeshError, MeshPeer, h2_cause, is_unhandled};
+pub(crate) use client::{MeshError, MeshPeer, Patience, h2_cause, is_unhandled};
 pub(crate) use server::{MeshListener, TunnelRequest, serve_connection};
 pub(crate) use tunnel::{Ending, Tunnel};
 

@@ -119,7 +119,7 @@ fn reason(error: &BodyError) -> Reason {
     let h2_error = match error {
         BodyError::Mesh(error) => Some(error),
         BodyError::Edge(error) => std::error::Error::source(error).and_then(|source| source.downcast_ref()),
-        BodyError::Superseded | BodyError::Timeout => None,
+        _ => None,
     };
     h2_error.and_then(h2::Error::reason).unwrap_or(Reason::CANCEL)
 }

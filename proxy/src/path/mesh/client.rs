@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -30,9 +30,23 @@ pub(crate) struct MeshPeer {
     expected: SpiffeId,
     tls: Arc<ClientConfig>,
     mark: Option<u32>,
-    sender: RefCell<Option<SendRequest<Bytes>>>,
+    open: RefCell<Option<Open>>,
     /// Held while dialling, so that all who wait share one dial.
     dialling: tokio::sync::Mutex<()>,
+}
+
+struct Open {
+    sender: SendRequest<Bytes>,
+    since: Instant,
+}
+
+/// What a caller puts up with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// How long the connection, or a tunnel, may take to be established.
+    pub(crate) connect: Duration,
+    /// A connection that is older is replaced by a new one; what is under way on it ends there.
+    pub(crate) max_age: Option<Duration>,
 }
 
 /// Why something did not get through to a peer.
@@ -74,9 +88,9 @@ impl MeshPeer {
         identity: &WorkloadIdentity,
         mark: Option<u32>,
     ) -> Rc<Self> {
-        let (sender, dialling) = (RefCell::new(None), tokio::sync::Mutex::new(()));
+        let (open, dialling) = (RefCell::new(None), tokio::sync::Mutex::new(()));
         let tls = weft_certs::tls::mesh_client(identity, &expected);
-        Rc::new(Self { address, expected, tls, mark, sender, dialling })
+        Rc::new(Self { address, expected, tls, mark, open, dialling })
     }
 
     /// Opens a byte stream to an address of the peer's pod.
@@ -87,7 +101,7 @@ impl MeshPeer {
         &self,
         destination: SocketAddr,
         http1: bool,
-        timeout: Duration,
+        patience: Patience,
     ) -> Result<Tunnel, MeshError> {
         let mut request = Request::new(());
         *request.method_mut() = Method::CONNECT;
@@ -98,9 +112,9 @@ impl MeshPeer {
         }
         // Nothing goes through a tunnel before it is open, so whatever fails until then has reached nobody.
         let unopened = |source| MeshError::Open { address: self.address, source };
-        let mut sender = self.sender(timeout).await?;
+        let mut sender = self.sender(patience).await?;
         let (response, send) = sender.send_request(request, false).map_err(unopened)?;
-        let response = match tokio::time::timeout(timeout, response).await {
+        let response = match tokio::time::timeout(patience.connect, response).await {
             Ok(response) => response.map_err(unopened)?,
             Err(_) => {
                 let source = io::Error::new(io::ErrorKind::TimedOut, "the stream was not accepted in time");
@@ -117,8 +131,12 @@ impl MeshPeer {
     ///
     /// # Errors
     /// With whether the peer may have handled it, see [`MeshError::is_unhandled`].
-    pub(crate) async fn request(&self, request: Request<Body>, timeout: Duration) -> Result<Response<Body>, MeshError> {
-        let mut sender = self.sender(timeout).await?;
+    pub(crate) async fn request(
+        &self,
+        request: Request<Body>,
+        patience: Patience,
+    ) -> Result<Response<Body>, MeshError> {
+        let mut sender = self.sender(patience).await?;
         let (parts, body) = request.into_parts();
         let ends = http_body::Body::is_end_stream(&body);
         let (response, send) =
@@ -132,31 +150,40 @@ impl MeshPeer {
         Ok(Response::from_parts(parts, body.into()))
     }
 
-    /// The connection, dialled anew where there is none or it takes no more streams.
-    async fn sender(&self, timeout: Duration) -> Result<SendRequest<Bytes>, MeshError> {
-        if let Some(sender) = self.held().await {
+    /// The connection, dialled anew where there is none, it takes no more streams, or is too old.
+    async fn sender(&self, patience: Patience) -> Result<SendRequest<Bytes>, MeshError> {
+        if let Some(sender) = self.usable(patience.max_age).await {
             return Ok(sender);
         }
-        let _dialling = self.dialling.lock().await;
-        if let Some(sender) = self.held().await {
-            return Ok(sender);
-        }
+        let dialled = async {
+            let _dialling = self.dialling.lock().await;
+            if let Some(sender) = self.usable(patience.max_age).await {
+                return Ok(sender);
+            }
+            let sender = self.dial(patience.connect).await?;
+            // One that is replaced ends when its last stream has.
+            *self.open.borrow_mut() = Some(Open { sender: sender.clone(), since: Instant::now() });
+            Ok(sender)
+        };
         let timed_out = |_| MeshError::Connect {
             address: self.address,
             source: io::Error::new(io::ErrorKind::TimedOut, "no mesh connection in time"),
         };
-        // Boxed: dialling is rare and its future is large.
-        let sender = tokio::time::timeout(timeout, Box::pin(self.dial(timeout))).await.map_err(timed_out)??;
-        *self.sender.borrow_mut() = Some(sender.clone());
-        Ok(sender)
+        // Boxed: dialling is rare and its future is large. The time-out is also for those who wait behind others.
+        tokio::time::timeout(patience.connect, Box::pin(dialled)).await.map_err(timed_out)?
     }
 
-    async fn held(&self) -> Option<SendRequest<Bytes>> {
-        let sender = self.sender.borrow().clone()?;
+    async fn usable(&self, max_age: Option<Duration>) -> Option<SendRequest<Bytes>> {
+        let (sender, since) = {
+            let open = self.open.borrow();
+            let open = open.as_ref().filter(|open| max_age.is_none_or(|max| open.since.elapsed() < max))?;
+            (open.sender.clone(), open.since)
+        };
         match sender.ready().await {
             Ok(sender) => Some(sender),
             Err(_) => {
-                *self.sender.borrow_mut() = None;
+                // Somebody else may have dialled meanwhile.
+                self.open.borrow_mut().take_if(|open| open.since == since);
                 None
             }
         }

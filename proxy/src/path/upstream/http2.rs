@@ -1,8 +1,9 @@
 //! The one HTTP/2 connection of a worker to an endpoint without a sidecar, prior knowledge (RFC 9113 3.3).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::client::conn::http2::{Builder, SendRequest};
@@ -11,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
 use super::SendError;
+use super::held::Held;
 use crate::path::body::Body;
 use crate::path::http::{CONNECTION_WINDOW, LocalExecutor, MAX_HEADER_BYTES, STREAM_WINDOW};
 use crate::path::mesh::{h2_cause, is_unhandled};
@@ -18,18 +20,48 @@ use crate::path::mesh::{h2_cause, is_unhandled};
 /// A silent peer is asked for a sign of life this often.
 const PING: Duration = Duration::from_secs(10);
 
-/// The connection, once it was needed.
-#[derive(Default)]
+/// The connection. One that is replaced ends when its last request has.
 pub(super) struct Shared {
-    sender: RefCell<Option<SendRequest<Body>>>,
+    open: RefCell<Option<Open>>,
+    last_used: Cell<Instant>,
+    /// Held while dialling, so that all who wait share one dial.
+    dialling: tokio::sync::Mutex<()>,
+}
+
+struct Open {
+    sender: SendRequest<Body>,
+    since: Instant,
+}
+
+/// What bounds a connection.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) connect_timeout: Duration,
+    pub(super) max_age: Option<Duration>,
 }
 
 impl Shared {
-    pub(super) fn is_open(&self) -> bool {
-        self.sender.borrow().as_ref().is_some_and(|sender| !sender.is_closed())
+    pub(super) fn new() -> Self {
+        Self { open: RefCell::default(), last_used: Cell::new(Instant::now()), dialling: tokio::sync::Mutex::default() }
     }
 
-    /// Sends a request, over a new connection where there is none.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.borrow().as_ref().is_some_and(|open| !open.sender.is_closed())
+    }
+
+    /// Closes the connection if it has not been used for so long. To be called only while no request is under way.
+    pub(super) fn prune(&self, now: Instant, patience: Duration) {
+        if now.duration_since(self.last_used.get()) >= patience {
+            self.clear();
+        }
+    }
+
+    /// No new request goes over the connection; it ends when the last one has.
+    pub(super) fn clear(&self) {
+        *self.open.borrow_mut() = None;
+    }
+
+    /// Sends a request, over a new connection where there is none, or it is too old.
     ///
     /// # Errors
     /// With whether the application may have seen the request.
@@ -37,21 +69,14 @@ impl Shared {
         &self,
         address: SocketAddr,
         request: Request<Body>,
-        dial: impl AsyncFnOnce() -> Result<TcpStream, SendError>,
+        bounds: Bounds,
+        dial: impl AsyncFnOnce() -> Result<Held<TcpStream>, SendError>,
     ) -> Result<Response<Body>, SendError> {
-        let held = self.sender.borrow().clone().filter(|sender| !sender.is_closed());
-        let mut sender = match held {
+        let mut sender = match self.usable(bounds.max_age) {
             Some(sender) => sender,
-            None => {
-                let sender = handshake(dial().await?).await.map_err(|source| SendError::Http {
-                    address,
-                    source,
-                    unhandled: true,
-                })?;
-                *self.sender.borrow_mut() = Some(sender.clone());
-                sender
-            }
+            None => self.connect(address, bounds, dial).await?,
         };
+        self.last_used.set(Instant::now());
         let sent = sender.try_send_request(request).await;
         sent.map(|response| response.map(Body::from)).map_err(|mut error| {
             let never_sent = error.take_message().is_some();
@@ -60,9 +85,36 @@ impl Shared {
             SendError::Http { address, source, unhandled }
         })
     }
+
+    fn usable(&self, max_age: Option<Duration>) -> Option<SendRequest<Body>> {
+        let open = self.open.borrow();
+        let open = open.as_ref()?;
+        let usable = !open.sender.is_closed() && max_age.is_none_or(|max| open.since.elapsed() < max);
+        usable.then(|| open.sender.clone())
+    }
+
+    async fn connect(
+        &self,
+        address: SocketAddr,
+        bounds: Bounds,
+        dial: impl AsyncFnOnce() -> Result<Held<TcpStream>, SendError>,
+    ) -> Result<SendRequest<Body>, SendError> {
+        // Dialling has its own time-out; this one is for those who wait behind others that time out.
+        let Ok(_dialling) = tokio::time::timeout(bounds.connect_timeout, self.dialling.lock()).await else {
+            let source = io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
+            return Err(SendError::Connect { address, source });
+        };
+        if let Some(sender) = self.usable(bounds.max_age) {
+            return Ok(sender);
+        }
+        let connected = handshake(dial().await?).await;
+        let sender = connected.map_err(|source| SendError::Http { address, source, unhandled: true })?;
+        *self.open.borrow_mut() = Some(Open { sender: sender.clone(), since: Instant::now() });
+        Ok(sender)
+    }
 }
 
-async fn handshake(stream: TcpStream) -> hyper::Result<SendRequest<Body>> {
+async fn handshake(stream: Held<TcpStream>) -> hyper::Result<SendRequest<Body>> {
     let (sender, connection) = Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
