@@ -26,6 +26,17 @@ pub const METADATA_POD: &str = "pod";
 /// Filter chain metadata of the inbound listener: `strict` or `permissive`.
 pub const METADATA_MTLS: &str = "mtls";
 
+/// Metadata of a route and of a cluster: the manifest that says so, such as `HTTPRoute shop/api rules[2]`.
+pub const METADATA_MANIFEST: &str = "manifest";
+/// Metadata of the inbound listener's `default_filter_chain`: the zone that the pod itself is in.
+pub const METADATA_ZONE: &str = "zone";
+/// Metadata by which a rate limit's action means the identity of the caller's sidecar.
+pub const METADATA_PEER: &str = "peer";
+/// The cluster of connections that must not go anywhere. There is none of that name: they are reset.
+pub const REFUSED_CLUSTER: &str = "weft.dev/refused";
+/// The name of the extension by which a `LeastRequest` means peak EWMA to a proxy that knows it.
+pub const PEAK_EWMA: &str = "weft.load_balancing_policies.peak_ewma";
+
 /// The four kinds of resources, in the order in which a proxy needs them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ResourceKind {
