@@ -1,10 +1,17 @@
-//! The choice of an endpoint: power of two choices over peak-EWMA latency.
+//! The choice of an endpoint.
 //!
-//! See Finagle's `PeakEwma` and Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing" (2001).
+//! Here is the usual one, the power of two choices over peak-EWMA latency: see Finagle's `PeakEwma` and Mitzenmacher, "The
+//! Power of Two Choices in Randomized Load Balancing" (2001). Least request is the same choice over the requests under way
+//! ([`least_request`]). The others are in [`turns`], [`hash_ring`] and [`maglev`]; which zone is chosen from is in
+//! [`locality`].
 
+pub mod hash_ring;
+pub mod locality;
+pub mod maglev;
 mod policy;
 #[cfg(test)]
 mod tests;
+pub mod turns;
 
 use std::time::{Duration, Instant};
 
@@ -78,6 +85,12 @@ pub fn choose<T>(candidates: &[T], random: u64, cost: impl Fn(&T) -> f64) -> Opt
         (Some(one), Some(other)) if cost(other) < cost(one) => Some(second),
         _ => Some(first),
     }
+}
+
+/// The cost that makes [`choose`] balance by least request: the requests under way, with this one, over the endpoint's weight,
+/// which is below 1 while it [starts](SlowStart).
+pub fn least_request(pending: u32, weight: f64) -> f64 {
+    (f64::from(pending) + 1.0) / weight
 }
 
 /// Scales a random 32-bit number to `0..count`; `count` is the length of a slice of at most 2^32 items.

@@ -15,13 +15,14 @@
 //! | [`redirect`] | where the client is sent instead |
 //! | [`timeouts`] | how long it may take |
 //! | [`limits`] | whether there is room for one more |
-//! | [`hash`] and [`session`] | which endpoint it should stay with |
+//! | [`hash`], [`session`] and [`cookies`] | which endpoint it should stay with |
 //! | [`balance`] | which endpoint of the backend takes it |
 //! | [`health`] and [`outlier`] | which endpoints are left out |
 //! | [`retry`] and [`budget`] | whether a failed attempt may be made again |
 
 pub mod balance;
 pub mod budget;
+pub mod cookies;
 pub mod fault;
 pub mod hash;
 pub mod header_edits;

@@ -72,6 +72,13 @@ fn equal_candidates_share_evenly() {
     assert!(seen.iter().all(|count| (9_700..10_300).contains(count)), "{seen:?}");
 }
 
+#[test]
+fn least_request_prefers_who_has_fewer_under_way_and_spares_who_is_new() {
+    let pending = [3_u32, 2];
+    assert_eq!(choose(&pending, 1, |pending| least_request(*pending, 1.0)), Some(1));
+    assert!(least_request(1, 0.1) > least_request(8, 1.0));
+}
+
 proptest! {
     #[test]
     fn an_index_in_range_and_never_the_dearer_of_the_pair(costs in prop::collection::vec(0.0_f64..1e12, 1..50), random: u64) {
