@@ -13,7 +13,7 @@ use crate::path::accept::{self, OriginalDestination};
 use crate::path::detect::{self, Detected};
 use crate::path::http::{self, Version};
 use crate::path::prefixed::Prefixed;
-use crate::path::{opaque, route, socket};
+use crate::path::{opaque, route, socket, tls};
 use crate::telemetry::metrics::{Direction, Refusal, WireProtocol};
 use crate::worker::Worker;
 
@@ -33,23 +33,43 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream) {
 
 async fn forward(worker: &Rc<Worker>, stream: TcpStream, dialled: OriginalDestination) -> io::Result<()> {
     match worker.directory.destination(dialled.0).await {
-        Answer::Known(destination) => to_mesh(worker, stream, destination).await,
+        Answer::Known(destination) => to_mesh(worker, stream, dialled, destination).await,
         Answer::Unknown | Answer::Unavailable => to_unknown(worker, stream, dialled).await,
     }
 }
 
-async fn to_mesh(worker: &Rc<Worker>, mut stream: TcpStream, destination: Arc<Destination>) -> io::Result<()> {
-    let protocol = destination.traffic().protocol;
+async fn to_mesh(
+    worker: &Rc<Worker>,
+    mut stream: TcpStream,
+    dialled: OriginalDestination,
+    destination: Arc<Destination>,
+) -> io::Result<()> {
+    let (protocol, routes_tls) = {
+        let traffic = destination.traffic();
+        (traffic.protocol, !traffic.tls.is_empty())
+    };
     let mut read = BytesMut::new();
+    let patience = worker.config.outbound.detect_timeout;
     let detected = match protocol {
         Protocol::Http => detect::http_version(&mut stream, &mut read).await?,
+        // Whoever speaks TLS speaks first; nothing else is of interest there.
+        Protocol::Opaque if routes_tls => match detect::conclude(&mut stream, &mut read, patience).await? {
+            Detected::Tls => Detected::Tls,
+            _ => Detected::Opaque,
+        },
         Protocol::Opaque => Detected::Opaque,
-        Protocol::Detect => detect::detect(&mut stream, &mut read, worker.config.outbound.detect_timeout).await?,
+        Protocol::Detect => detect::detect(&mut stream, &mut read, patience).await?,
     };
     match detected {
-        Detected::Http1 => serve_http(worker, stream, read, Version::Http1, destination).await,
-        Detected::Http2 => serve_http(worker, stream, read, Version::Http2, destination).await,
-        Detected::Tls | Detected::Opaque => opaque::outbound(worker, stream, read.freeze(), &destination, None).await?,
+        Detected::Http1 => serve_http(worker, stream, read, Version::Http1, dialled, destination).await,
+        Detected::Http2 => serve_http(worker, stream, read, Version::Http2, dialled, destination).await,
+        Detected::Tls if routes_tls => {
+            let name = tls::server_name(&mut stream, &mut read).await?;
+            opaque::outbound(worker, stream, read.freeze(), &destination, name.as_deref()).await?;
+        }
+        Detected::Tls | Detected::Opaque => {
+            opaque::outbound(worker, stream, read.freeze(), &destination, None).await?;
+        }
         Detected::TimedOut => {
             worker.telemetry.metrics.detect_timed_out();
             opaque::outbound(worker, stream, read.freeze(), &destination, None).await?;
@@ -57,7 +77,7 @@ async fn to_mesh(worker: &Rc<Worker>, mut stream: TcpStream, destination: Arc<De
         Detected::Silent => match opaque::server_first(worker, stream, &destination).await? {
             opaque::Spoke::Done => {}
             opaque::Spoke::Client(stream, read, version) => {
-                serve_http(worker, stream, read, version, destination).await;
+                serve_http(worker, stream, read, version, dialled, destination).await;
             }
         },
         Detected::Closed => {}
@@ -70,13 +90,12 @@ async fn serve_http(
     stream: TcpStream,
     read: BytesMut,
     version: Version,
+    dialled: OriginalDestination,
     destination: Arc<Destination>,
 ) {
     let _open = worker.telemetry.connection(Direction::Outbound, WireProtocol::Http);
-    let handle = {
-        let worker = Rc::clone(worker);
-        async move |request| route::outbound(&worker, &destination, request).await
-    };
+    let client = route::Client::new(worker, destination, dialled.0, stream.peer_addr().ok());
+    let handle = async move |request| route::outbound(&client, request).await;
     http::serve(Prefixed::new(read.freeze(), stream), version, &worker.drain, handle).await;
 }
 

@@ -1,46 +1,86 @@
-//! Outbound stage 5: one request, from the rule that it matches to the endpoint that answers it.
+//! Outbound stage 5: one request, from the rule that it matches to what becomes of it.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+use http::header::{HOST, LOCATION};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use weft_rules::fault::{Abort, FaultPolicy};
 use weft_rules::headers::{strip_hop_by_hop, strip_mesh_headers};
-use weft_rules::retry::{self, MAX_ATTEMPTS, Sent};
-use weft_rules::route::{Action, RequestHead};
+use weft_rules::redirect::Redirect;
+use weft_rules::route::{Action, PathMatch, RequestHead, Rule};
 
-use super::answer::{self, Reason};
+use super::answer::{self, Reason, Status};
 use super::body::Body;
 use super::exchange::Exchange;
-use super::replay::Replayable;
-use super::upgrade;
-use super::upstream::{ClusterState, EndpointState};
-use crate::discovery::Destination;
+use super::{forward, upgrade};
+use crate::discovery::{Cluster, Destination, Traffic};
+use crate::telemetry::access_log::Flag;
+use crate::telemetry::metrics::{Direction, Event};
 use crate::worker::Worker;
 
-/// What the routes say of a request.
-enum Decision {
-    Forward { cluster: Rc<ClusterState>, rule: Arc<str>, timeout: Option<Duration> },
-    Answer { status: StatusCode, reason: Reason },
+/// A connection of the application to a destination, as the requests on it see it.
+pub(crate) struct Client {
+    pub(super) worker: Rc<Worker>,
+    destination: Arc<Destination>,
+    /// The address and port that were dialled.
+    dialled: SocketAddr,
+    /// The application's own end.
+    pub(super) address: Option<SocketAddr>,
+    /// The destination's traffic as the latest request saw it: counted by this worker alone, so that requests of
+    /// several workers don't meet at one counter.
+    traffic: RefCell<Rc<Arc<Traffic>>>,
 }
 
-/// Why a request got no answer from an endpoint.
-struct Failure {
-    reason: Reason,
-    detail: String,
+impl Client {
+    pub(crate) fn new(
+        worker: &Rc<Worker>,
+        destination: Arc<Destination>,
+        dialled: SocketAddr,
+        address: Option<SocketAddr>,
+    ) -> Self {
+        let traffic = RefCell::new(Rc::new(Arc::clone(&destination.traffic())));
+        Self { worker: Rc::clone(worker), destination, dialled, address, traffic }
+    }
+
+    fn traffic(&self) -> Rc<Arc<Traffic>> {
+        let current = self.destination.traffic();
+        let mut held = self.traffic.borrow_mut();
+        if !Arc::ptr_eq(&current, &held) {
+            *held = Rc::new(Arc::clone(&current));
+        }
+        Rc::clone(&held)
+    }
+}
+
+/// Why the proxy answers a request itself.
+pub(super) struct Failure {
+    pub(super) reason: Reason,
+    pub(super) status: Status,
+    pub(super) detail: String,
+    /// The backend that was chosen, if it came to that.
+    pub(super) backend: Option<Arc<str>>,
+}
+
+impl Failure {
+    pub(super) fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, status: Status::Http(reason.status()), detail: detail.into(), backend: None }
+    }
 }
 
 /// Answers one request of the application.
-pub(crate) async fn outbound(
-    worker: &Rc<Worker>,
-    destination: &Destination,
-    mut request: Request<Incoming>,
-) -> Response<Body> {
+pub(crate) async fn outbound(client: &Client, mut request: Request<Incoming>) -> Response<Body> {
+    let worker = &client.worker;
+    let traffic = client.traffic();
     let Some(admitted) = worker.admit() else {
+        let event = Event::ProxyAnswer(Direction::Outbound);
+        worker.telemetry.metrics.event(event, &traffic.service, Reason::Overload.as_str());
         return answer::answer(Reason::Overload, "too many requests in flight", request.headers());
     };
     let client_upgrade = upgrade::requested(&mut request);
@@ -51,49 +91,42 @@ pub(crate) async fn outbound(
     let mut exchange = Exchange::outbound(worker, &parts, admitted);
     strip_mesh_headers(&mut parts.headers);
     parts.headers = strip_hop_by_hop(std::mem::take(&mut parts.headers));
-    let result = match decide(worker, destination, &parts) {
-        Decision::Answer { status, reason } => {
-            let mut answer = answer::answer(reason, "", &parts.headers);
-            *answer.status_mut() = status;
-            exchange.failed_for(&destination.traffic().service, reason);
-            return exchange.answered_by_us(&parts, answer, reason);
-        }
-        Decision::Forward { cluster, rule, timeout } => {
-            exchange.matched(&rule);
-            let sending = send(worker, &cluster, &parts, incoming, &mut exchange);
-            match timeout {
-                None => sending.await,
-                Some(timeout) => within(timeout, sending).await,
-            }
-        }
+    let head = RequestHead {
+        method: &parts.method,
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        headers: &parts.headers,
     };
-    match result {
-        Ok(response) => finish(&parts, response, client_upgrade, exchange),
-        Err(Failure { reason, detail }) => {
-            tracing::info!(service = %destination.traffic().service, reason = reason.as_str(), %detail, "request failed");
-            exchange.failed_for(&destination.traffic().service, reason);
-            let answer = answer::answer(reason, &detail, &parts.headers);
-            exchange.answered_by_us(&parts, answer, reason)
+    let Some(rule) = traffic.routes.find(&head) else {
+        return failed(exchange, &parts, &traffic, None, Failure::new(Reason::NoRoute, ""));
+    };
+    exchange.matched(&rule.name);
+    match follow(client, rule, &parts, incoming, &mut exchange).await {
+        Ok(mut response) => {
+            rule.filters.response_headers.apply(response.headers_mut());
+            finish(&parts, response, client_upgrade, exchange)
         }
+        Err(failure) => failed(exchange, &parts, &traffic, Some(rule), failure),
     }
 }
 
-/// A route's time-out covers the whole answer, its body too, as Envoy's does.
-async fn within(
-    timeout: Duration,
-    sending: impl Future<Output = Result<Response<Body>, Failure>>,
-) -> Result<Response<Body>, Failure> {
-    let deadline = tokio::time::Instant::now() + timeout;
-    match tokio::time::timeout_at(deadline, sending).await {
-        Ok(sent) => sent.map(|response| {
-            let clock = super::body::Clock::new([(deadline, super::body::Over::Timeout)], None);
-            match clock {
-                Some(clock) => response.map(|body| body.timed(clock)),
-                None => response,
-            }
-        }),
-        Err(_) => Err(Failure { reason: Reason::Timeout, detail: format!("no answer within {timeout:?}") }),
+/// The proxy's own answer.
+fn failed(
+    mut exchange: Exchange,
+    parts: &Parts,
+    traffic: &Traffic,
+    rule: Option<&Rule<Arc<Cluster>>>,
+    failure: Failure,
+) -> Response<Body> {
+    let Failure { reason, status, detail, backend } = failure;
+    let destination = backend.as_ref().unwrap_or(&traffic.service);
+    tracing::info!(service = %destination, reason = reason.as_str(), %detail, "request failed");
+    exchange.failed_for(destination, reason);
+    let mut answer = answer::with_status(status, reason, &detail, &parts.headers);
+    if let Some(rule) = rule {
+        rule.filters.response_headers.apply(answer.headers_mut());
     }
+    exchange.answered_by_us(parts, answer, reason)
 }
 
 /// What hyper lets pass and a proxy must not: RFC 9112 6.1 calls two lengths an attempt at smuggling.
@@ -105,97 +138,72 @@ pub(super) fn check(parts: &Parts) -> Result<(), &'static str> {
     if parts.method == Method::CONNECT && parts.version == Version::HTTP_2 {
         return Err("CONNECT over HTTP/2 is not carried; over HTTP/1.1 it is");
     }
-    if parts.headers.get_all(http::header::HOST).iter().nth(1).is_some() {
+    if parts.headers.get_all(HOST).iter().nth(1).is_some() {
         return Err("more than one host");
     }
     Ok(())
 }
 
-fn decide(worker: &Worker, destination: &Destination, parts: &Parts) -> Decision {
-    let head = RequestHead {
-        method: &parts.method,
-        path: parts.uri.path(),
-        query: parts.uri.query(),
-        headers: &parts.headers,
-    };
-    let traffic = destination.traffic();
-    let Some(rule) = traffic.routes.find(&head) else {
-        return Decision::Answer { status: Reason::NoRoute.status(), reason: Reason::NoRoute };
-    };
-    match &rule.action {
-        Action::Respond(status) => Decision::Answer { status: *status, reason: Reason::RouteUnresolved },
-        // No configuration asks for a redirect yet.
-        Action::Redirect(redirect) => Decision::Answer { status: redirect.status, reason: Reason::RouteUnresolved },
-        Action::Forward(forward) => {
-            let cluster = &forward.backends.pick(rand::random()).target;
-            if !cluster.exists {
-                // The Gateway API: what is meant for a backend that doesn't exist fails, and goes nowhere else.
-                return Decision::Answer { status: Reason::RouteUnresolved.status(), reason: Reason::RouteUnresolved };
-            }
-            Decision::Forward {
-                cluster: worker.upstreams.cluster(cluster),
-                rule: Arc::clone(&rule.name),
-                timeout: forward.timeouts.request,
-            }
-        }
-    }
-}
-
-/// Tries endpoints until one answers, or until the request may have been handled by one that did not.
-async fn send(
-    worker: &Rc<Worker>,
-    cluster: &Rc<ClusterState>,
+/// Does what the rule says: faults first, as they stand for what could go wrong behind them.
+async fn follow(
+    client: &Client,
+    rule: &Rule<Arc<Cluster>>,
     parts: &Parts,
     incoming: Incoming,
     exchange: &mut Exchange,
 ) -> Result<Response<Body>, Failure> {
-    let replayable = (!http_body::Body::is_end_stream(&incoming)).then(|| Replayable::new(incoming));
-    let mut tried: Vec<SocketAddr> = Vec::new();
-    cluster.deposit(Instant::now());
-    loop {
-        let Some(endpoint) = cluster.pick(
-            &worker.upstreams,
-            &super::upstream::PickBy { tried: &tried, ..Default::default() },
-            Instant::now(),
-        ) else {
-            let detail = format!("{} has no endpoint", cluster.name());
-            return Err(Failure { reason: Reason::NoEndpoint, detail });
-        };
-        let body = match &replayable {
-            None => Body::empty(),
-            Some(replayable) => match replayable.next_try() {
-                Some(replay) => replay.into(),
-                None => {
-                    let detail = "the body is too long to be sent again".to_owned();
-                    return Err(Failure { reason: Reason::UpstreamReset, detail });
-                }
-            },
-        };
-        match attempt(&endpoint, parts, body, exchange).await {
-            Ok(response) => return Ok(response),
-            Err(error) => {
-                let sent = if error.is_unhandled() { Sent::Nothing } else { Sent::Maybe };
-                exchange.attempt_over(None, Some("failed"));
-                tried.push(endpoint.endpoint.address);
-                let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
-                if !(retry::may_retry(attempts, sent, MAX_ATTEMPTS) && cluster.withdraw(Instant::now())) {
-                    let reason = if error.is_unhandled() { Reason::ConnectFailed } else { Reason::UpstreamReset };
-                    return Err(Failure { reason, detail: error.to_string() });
-                }
-            }
+    if let Some(fault) = &rule.filters.fault {
+        inject(client, fault, parts, exchange).await?;
+    }
+    match &rule.action {
+        Action::Forward(forward) => {
+            forward::forward(client, rule, forward, parts, incoming, exchange).await.map_err(|failure| *failure)
+        }
+        Action::Redirect(redirect) => Ok(redirected(client, redirect, &rule.matcher.path, parts)),
+        Action::Respond(status) => {
+            let failure = Failure::new(Reason::RouteUnresolved, "");
+            Err(Failure { status: Status::Http(*status), ..failure })
         }
     }
 }
 
-async fn attempt(
-    endpoint: &Rc<EndpointState>,
-    parts: &Parts,
-    body: Body,
-    exchange: &mut Exchange,
-) -> Result<Response<Body>, super::upstream::SendError> {
-    let mut request = Request::from_parts(parts.clone(), body);
-    exchange.attempt(endpoint, request.headers_mut());
-    endpoint.send(request).await
+/// Makes the request suffer what its route asks for.
+async fn inject(client: &Client, fault: &FaultPolicy, parts: &Parts, exchange: &mut Exchange) -> Result<(), Failure> {
+    let decision = fault.decide(&parts.headers, [rand::random(), rand::random()]);
+    let count = |kind| client.worker.telemetry.metrics.event(Event::Fault, &client.traffic().service, kind);
+    if let Some(delay) = decision.delay {
+        count("delay");
+        exchange.flag(Flag::DelayInjected);
+        exchange.fault("delay");
+        tokio::time::sleep(delay).await;
+    }
+    let Some(abort) = decision.abort else { return Ok(()) };
+    count("abort");
+    exchange.fault("abort");
+    let status = match abort {
+        Abort::Http(status) => Status::Http(status),
+        Abort::Grpc(status) => Status::Grpc(status),
+    };
+    Err(Failure { status, ..Failure::new(Reason::FaultAbort, "the route asks for this failure") })
+}
+
+/// The answer that sends the client elsewhere.
+fn redirected(client: &Client, redirect: &Redirect, matched: &PathMatch, parts: &Parts) -> Response<Body> {
+    let named = || parts.headers.get(HOST)?.to_str().ok()?.parse::<Authority>().ok();
+    let authority = parts.uri.authority().cloned().or_else(named);
+    let dialled = client.dialled.ip().to_string();
+    let host = authority.as_ref().map_or(dialled.as_str(), |authority| authority.host());
+    let location = redirect.location(matched, host, client.dialled.port(), &parts.uri);
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = redirect.status;
+    match HeaderValue::try_from(location) {
+        Ok(location) => {
+            response.headers_mut().insert(LOCATION, location);
+        }
+        // A host or path that came in a header fits into one again.
+        Err(error) => tracing::debug!(%error, "a redirect without a location"),
+    }
+    response
 }
 
 /// Takes the endpoint's answer over, or joins the two connections where both left HTTP.

@@ -1,0 +1,294 @@
+//! The attempts of one request: endpoints are tried until one's answer counts, or nothing more may be tried.
+
+mod hedge;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::request::Parts;
+use http::{HeaderMap, Request, Response, StatusCode};
+use weft_rules::outlier::Observation;
+use weft_rules::retry::{Outcome, Verdict};
+use weft_rules::route::Forward;
+use weft_rules::timeouts::{self, GRPC_TIMEOUT, Timeouts};
+
+use super::affinity::Affinity;
+use super::answer::{Reason, grpc_status};
+use super::body::Body;
+use super::discard::discard;
+use super::exchange::Exchange;
+use super::replay::Replayable;
+use super::route::Failure;
+use super::upstream::{ClusterState, EndpointState, PickBy, SendError};
+use crate::discovery::Cluster;
+use crate::telemetry::access_log::Flag;
+use crate::telemetry::conditions::Breaker;
+use crate::telemetry::metrics::Event;
+use crate::worker::Worker;
+
+/// When a request's time is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    /// `None`: never.
+    pub(super) at: Option<tokio::time::Instant>,
+    /// How long after the request came.
+    pub(super) after: Option<Duration>,
+    /// Whether endpoints are told in `grpc-timeout` how much is left.
+    told: bool,
+}
+
+impl Deadline {
+    /// From the route's time-outs and the request's own `grpc-timeout`.
+    pub(super) fn of(timeouts: &Timeouts, headers: &HeaderMap) -> Self {
+        let after = timeouts.effective(headers);
+        let at = after.map(|after| tokio::time::Instant::now() + after);
+        Self { at, after, told: timeouts.honour_grpc && headers.contains_key(GRPC_TIMEOUT) }
+    }
+
+    fn left(&self) -> Option<Duration> {
+        self.at.map(|at| at.saturating_duration_since(tokio::time::Instant::now()))
+    }
+}
+
+/// The attempts of one request.
+pub(super) struct Attempts<'a> {
+    worker: &'a Rc<Worker>,
+    cluster: &'a Rc<ClusterState>,
+    forward: &'a Forward<Arc<Cluster>>,
+    request: &'a Parts,
+    /// `None`: the request has no body.
+    body: Option<Replayable>,
+    affinity: &'a Affinity<'a>,
+    deadline: Deadline,
+    /// The endpoints that were tried, each once for each attempt.
+    tried: Vec<SocketAddr>,
+}
+
+/// How an attempt ended.
+enum Tried {
+    Answered(Response<Body>),
+    Failed(SendError),
+    TimedOut,
+}
+
+/// Whether an attempt was the last.
+enum Judged {
+    Final {
+        /// One more was wanted, and could not be had.
+        wanted: bool,
+    },
+    Again {
+        after: Duration,
+    },
+}
+
+impl Tried {
+    fn outcome(&self) -> Outcome<'_> {
+        match self {
+            Self::Answered(response) => Outcome::Answer {
+                status: response.status(),
+                headers: response.headers(),
+                grpc_status: grpc_status(response.headers()),
+            },
+            Self::Failed(error) if error.is_unhandled() => Outcome::Unsent,
+            Self::Failed(_) => Outcome::Reset,
+            Self::TimedOut => Outcome::PerTryTimeout,
+        }
+    }
+
+    fn observation(&self) -> Option<Observation> {
+        match self {
+            Self::Answered(response) => Some(observation(response.status())),
+            // What a limit of our own says tells nothing about the endpoint.
+            Self::Failed(SendError::Overflow(_)) => None,
+            Self::Failed(_) | Self::TimedOut => Some(Observation::GatewayFailure),
+        }
+    }
+
+    fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Answered(_) => None,
+            Self::Failed(error) => Some(reason(error).as_str()),
+            Self::TimedOut => Some(Reason::PerTryTimeout.as_str()),
+        }
+    }
+
+    fn status(&self) -> Option<u16> {
+        match self {
+            Self::Answered(response) => Some(response.status().as_u16()),
+            Self::Failed(_) | Self::TimedOut => None,
+        }
+    }
+}
+
+fn observation(status: StatusCode) -> Observation {
+    match status.as_u16() {
+        502..=504 => Observation::GatewayFailure,
+        500.. => Observation::ServerError,
+        _ => Observation::Success,
+    }
+}
+
+fn reason(error: &SendError) -> Reason {
+    match error {
+        SendError::Overflow(overflow) => overflow_reason(overflow.which),
+        error if error.is_unhandled() => Reason::ConnectFailed,
+        _ => Reason::UpstreamReset,
+    }
+}
+
+/// The reason that goes with a limit.
+fn overflow_reason(which: Breaker) -> Reason {
+    match which {
+        Breaker::Requests => Reason::OverflowRequests,
+        Breaker::Pending => Reason::OverflowPending,
+        Breaker::Connections => Reason::OverflowConnections,
+    }
+}
+
+impl From<super::upstream::Overflow> for Failure {
+    fn from(overflow: super::upstream::Overflow) -> Self {
+        Self::new(overflow_reason(overflow.which), overflow.to_string())
+    }
+}
+
+/// The answer that counts, and who gave it.
+pub(super) type Sent = Result<(Response<Body>, SocketAddr), Failure>;
+
+impl<'a> Attempts<'a> {
+    pub(super) fn new(
+        worker: &'a Rc<Worker>,
+        cluster: &'a Rc<ClusterState>,
+        forward: &'a Forward<Arc<Cluster>>,
+        request: &'a Parts,
+        body: Option<Replayable>,
+        affinity: &'a Affinity<'a>,
+        deadline: Deadline,
+    ) -> Self {
+        Self { worker, cluster, forward, request, body, affinity, deadline, tried: Vec::new() }
+    }
+
+    /// Tries until there is an answer to pass on.
+    pub(super) async fn send(mut self, exchange: &mut Exchange) -> Sent {
+        self.cluster.deposit(Instant::now());
+        if self.forward.hedge {
+            return Box::pin(self.hedged(exchange)).await;
+        }
+        loop {
+            let endpoint = self.pick()?;
+            let request = self.next_request(&endpoint, exchange)?;
+            let tried = match self.forward.timeouts.per_try {
+                None => sent(endpoint.send(request).await),
+                Some(limit) => match tokio::time::timeout(limit, endpoint.send(request)).await {
+                    Ok(answered) => sent(answered),
+                    Err(_) => Tried::TimedOut,
+                },
+            };
+            match self.judge(&endpoint, &tried) {
+                Judged::Final { wanted } => return self.finish(tried, wanted, &endpoint, exchange),
+                Judged::Again { after } => {
+                    exchange.attempt_over(tried.status(), tried.reason());
+                    give_up(tried);
+                    if !after.is_zero() {
+                        tokio::time::sleep(after).await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn pick(&self) -> Result<Rc<EndpointState>, Failure> {
+        let retry = &self.forward.retry;
+        let tried = if retry.other_endpoint { self.tried.as_slice() } else { &[] };
+        let session = self.affinity.endpoint().filter(|address| !tried.contains(address));
+        let by = PickBy { hash: self.affinity.hash(), session, tried };
+        let picked = self.cluster.pick(&self.worker.upstreams, &by, Instant::now());
+        picked.ok_or_else(|| Failure::new(Reason::NoEndpoint, format!("{} has no endpoint", self.cluster.name())))
+    }
+
+    /// The request for the next attempt.
+    fn next_request(
+        &mut self,
+        endpoint: &Rc<EndpointState>,
+        exchange: &mut Exchange,
+    ) -> Result<Request<Body>, Failure> {
+        let body = match &self.body {
+            None => Body::empty(),
+            Some(body) => match body.next_try() {
+                Some(replay) => replay.into(),
+                None => return Err(Failure::new(Reason::UpstreamReset, "the body is too long to be sent again")),
+            },
+        };
+        self.tried.push(endpoint.endpoint.address);
+        let mut request = Request::from_parts(self.request.clone(), body);
+        if self.deadline.told
+            && let Some(left) = self.deadline.left()
+        {
+            request.headers_mut().insert(GRPC_TIMEOUT, timeouts::format_grpc_timeout(left));
+        }
+        exchange.attempt(endpoint, request.headers_mut());
+        Ok(request)
+    }
+
+    /// Whether one more attempt follows: the policy must want it, the body must still be there, there must be time for
+    /// it, and the budget must allow it.
+    fn judge(&self, endpoint: &EndpointState, tried: &Tried) -> Judged {
+        if let Some(observation) = tried.observation() {
+            endpoint.observe(observation);
+        }
+        if matches!(tried, Tried::Failed(SendError::Overflow(_))) {
+            return Judged::Final { wanted: false };
+        }
+        let attempts = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
+        let retry = &self.forward.retry;
+        let wish = |attempts| retry.decide(&self.request.method, attempts, &tried.outcome(), rand::random());
+        let Verdict::Retry { after } = wish(attempts) else {
+            // Whether one more was wanted is asked as if it were the first.
+            return Judged::Final { wanted: attempts > 1 && matches!(wish(1), Verdict::Retry { .. }) };
+        };
+        let repeatable = self.body.as_ref().is_none_or(Replayable::can_repeat);
+        if !repeatable || self.deadline.left().is_some_and(|left| left <= after) {
+            return Judged::Final { wanted: true };
+        }
+        if !self.cluster.withdraw(Instant::now()) {
+            let metrics = &self.worker.telemetry.metrics;
+            metrics.event(Event::RetryDenied, self.cluster.name(), "budget");
+            return Judged::Final { wanted: true };
+        }
+        Judged::Again { after }
+    }
+
+    fn finish(&self, tried: Tried, wanted: bool, endpoint: &Rc<EndpointState>, exchange: &mut Exchange) -> Sent {
+        if wanted {
+            exchange.flag(Flag::RetriesExhausted);
+        }
+        match tried {
+            Tried::Answered(response) => Ok((response, endpoint.endpoint.address)),
+            Tried::Failed(error) => {
+                exchange.attempt_over(None, Some(reason(&error).as_str()));
+                Err(Failure::new(reason(&error), error.to_string()))
+            }
+            Tried::TimedOut => {
+                let reason = Reason::PerTryTimeout;
+                exchange.attempt_over(None, Some(reason.as_str()));
+                let limit = self.forward.timeouts.per_try.unwrap_or_default();
+                Err(Failure::new(reason, format!("no answer within {limit:?}, the time for one attempt")))
+            }
+        }
+    }
+}
+
+fn sent(answered: Result<Response<Body>, SendError>) -> Tried {
+    answered.map_or_else(Tried::Failed, Tried::Answered)
+}
+
+/// Nobody waits for the rest of an answer that does not count.
+fn give_up(tried: Tried) {
+    if let Tried::Answered(response) = tried
+        && !http_body::Body::is_end_stream(response.body())
+    {
+        tokio::task::spawn_local(discard(response.into_body()));
+    }
+}

@@ -1,0 +1,75 @@
+//! Attempts beside each other: the next one begins while the one before has not answered, and the first good answer
+//! counts.
+
+use std::future::pending;
+use std::rc::Rc;
+use std::time::Instant;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+
+use super::{Attempts, Judged, Sent, Tried, give_up, sent};
+use crate::path::exchange::Exchange;
+use crate::path::replay::Replayable;
+use crate::path::upstream::EndpointState;
+
+impl Attempts<'_> {
+    /// As [`Attempts::send`], with the next attempt begun when the time for one is over, and the one before left to go
+    /// on.
+    pub(super) async fn hedged(mut self, exchange: &mut Exchange) -> Sent {
+        let mut running = FuturesUnordered::new();
+        running.push(self.begin(exchange)?);
+        loop {
+            let next = async {
+                match self.forward.timeouts.per_try {
+                    Some(after) if self.may_hedge() => tokio::time::sleep(after).await,
+                    _ => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some((endpoint, tried)) = running.next() => match self.judge(&endpoint, &tried) {
+                    Judged::Final { wanted } => {
+                        exchange.went_to(&endpoint);
+                        return self.finish(tried, wanted, &endpoint, exchange);
+                    }
+                    // Another one is under way already, and takes the place of the one that failed.
+                    Judged::Again { .. } if !running.is_empty() => give_up(tried),
+                    Judged::Again { after } => {
+                        exchange.attempt_over(tried.status(), tried.reason());
+                        give_up(tried);
+                        tokio::time::sleep(after).await;
+                        running.push(self.begin(exchange)?);
+                    }
+                },
+                () = next => {
+                    if self.cluster.withdraw(Instant::now()) {
+                        exchange.attempt_over(None, Some("hedged"));
+                        running.push(self.begin(exchange)?);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether an attempt may begin beside the others: all of the body must be there for both, the method must be one
+    /// that may be repeated, and there must be an attempt left.
+    fn may_hedge(&self) -> bool {
+        let retry = &self.forward.retry;
+        let attempts = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
+        let repeatable = retry.methods.as_ref().is_none_or(|methods| methods.contains(&self.request.method));
+        repeatable && attempts < retry.max_attempts && self.body.as_ref().is_none_or(Replayable::is_complete)
+    }
+
+    fn begin(
+        &mut self,
+        exchange: &mut Exchange,
+    ) -> Result<impl Future<Output = (Rc<EndpointState>, Tried)> + use<>, super::Failure> {
+        let endpoint = self.pick()?;
+        let request = self.next_request(&endpoint, exchange)?;
+        Ok(async move {
+            let answered = endpoint.send(request).await;
+            (endpoint, sent(answered))
+        })
+    }
+}
