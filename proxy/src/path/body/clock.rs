@@ -107,3 +107,6 @@ fn next(end: Option<(Instant, Over)>, idle: Option<Duration>, moved: Instant) ->
     let idle = idle.map(|idle| moved + idle);
     end.map(|(at, _)| at).into_iter().chain(idle).min()
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,3 +96,6 @@ impl fmt::Display for Flags {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
