@@ -52,6 +52,16 @@ fn a_window_of_zero_allows_nothing_and_does_not_divide_by_zero() {
     assert!(!budget.withdraw(Instant::now()));
 }
 
+#[test]
+fn a_percentage_is_a_ratio_of_hundreds() {
+    let now = Instant::now();
+    let mut budget = RetryBudget::from(50.0, 0, WINDOW);
+    for _ in 0..10 {
+        budget.deposit(now);
+    }
+    assert_eq!((0..10).filter(|_| budget.withdraw(now)).count(), 5);
+}
+
 proptest! {
     /// Against a list of every moment: whenever a retry is allowed, the window that ends then is within the budget.
     #[test]
