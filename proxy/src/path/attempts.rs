@@ -62,7 +62,9 @@ pub(super) struct Attempts<'a> {
     body: Option<Replayable>,
     affinity: &'a Affinity<'a>,
     deadline: Deadline,
-    /// The endpoints that were tried, each once for each attempt.
+    /// How many there were.
+    made: u32,
+    /// The endpoints that the next attempt should not go to.
     tried: Vec<SocketAddr>,
 }
 
@@ -167,7 +169,7 @@ impl<'a> Attempts<'a> {
         affinity: &'a Affinity<'a>,
         deadline: Deadline,
     ) -> Self {
-        Self { worker, cluster, forward, request, body, affinity, deadline, tried: Vec::new() }
+        Self { worker, cluster, forward, request, body, affinity, deadline, made: 0, tried: Vec::new() }
     }
 
     /// Tries until there is an answer to pass on.
@@ -191,6 +193,7 @@ impl<'a> Attempts<'a> {
                 Judged::Again { after } => {
                     exchange.attempt_over(tried.status(), tried.reason());
                     give_up(tried);
+                    self.tried.push(endpoint.endpoint.address);
                     if !after.is_zero() {
                         tokio::time::sleep(after).await;
                     }
@@ -221,7 +224,7 @@ impl<'a> Attempts<'a> {
                 None => return Err(Failure::new(Reason::UpstreamReset, "the body is too long to be sent again")),
             },
         };
-        self.tried.push(endpoint.endpoint.address);
+        self.made += 1;
         let mut request = Request::from_parts(self.request.clone(), body);
         if self.deadline.told
             && let Some(left) = self.deadline.left()
@@ -241,12 +244,11 @@ impl<'a> Attempts<'a> {
         if matches!(tried, Tried::Failed(SendError::Overflow(_))) {
             return Judged::Final { wanted: false };
         }
-        let attempts = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
         let retry = &self.forward.retry;
         let wish = |attempts| retry.decide(&self.request.method, attempts, &tried.outcome(), rand::random());
-        let Verdict::Retry { after } = wish(attempts) else {
+        let Verdict::Retry { after } = wish(self.made) else {
             // Whether one more was wanted is asked as if it were the first.
-            return Judged::Final { wanted: attempts > 1 && matches!(wish(1), Verdict::Retry { .. }) };
+            return Judged::Final { wanted: self.made > 1 && matches!(wish(1), Verdict::Retry { .. }) };
         };
         let repeatable = self.body.as_ref().is_none_or(Replayable::can_repeat);
         if !repeatable || self.deadline.left().is_some_and(|left| left <= after) {

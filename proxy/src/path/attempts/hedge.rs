@@ -56,9 +56,8 @@ impl Attempts<'_> {
     /// that may be repeated, and there must be an attempt left.
     fn may_hedge(&self) -> bool {
         let retry = &self.forward.retry;
-        let attempts = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
         let repeatable = retry.methods.as_ref().is_none_or(|methods| methods.contains(&self.request.method));
-        repeatable && attempts < retry.max_attempts && self.body.as_ref().is_none_or(Replayable::is_complete)
+        repeatable && self.made < retry.max_attempts && self.body.as_ref().is_none_or(Replayable::is_complete)
     }
 
     fn begin(
@@ -67,6 +66,7 @@ impl Attempts<'_> {
     ) -> Result<impl Future<Output = (Rc<EndpointState>, Tried)> + use<>, super::Failure> {
         let endpoint = self.pick()?;
         let request = self.next_request(&endpoint, exchange)?;
+        self.tried.push(endpoint.endpoint.address);
         Ok(async move {
             let answered = endpoint.send(request).await;
             (endpoint, sent(answered))

@@ -114,7 +114,7 @@ fn a_flood_of_labels_ends_in_the_overflow() {
 
 #[test]
 fn a_series_is_forgotten_when_it_is_idle_and_nobody_holds_it() {
-    let family: Family<RetryKey, RetryMetrics> = Family::new(2);
+    let family: Family<RetryKey, Count> = Family::new(2);
     let start = Instant::now();
     let minutes = |count: u64| start + Duration::from_secs(count * 60);
     let held = family.cell(0, RetryKey("held".into()), start);

@@ -33,6 +33,7 @@ fn end(method: &Method) -> SpanEnd<'_> {
         version: Version::HTTP_11,
         status: Some(200),
         error: None,
+        fault: None,
         peer: None,
         peer_identity: None,
         peer_service: None,

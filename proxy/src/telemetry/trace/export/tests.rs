@@ -74,6 +74,7 @@ fn send(tracer: &Tracer, count: usize) {
             version: Version::HTTP_11,
             status: Some(200),
             error: None,
+            fault: None,
             peer: None,
             peer_identity: None,
             peer_service: None,
