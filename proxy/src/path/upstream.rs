@@ -12,17 +12,22 @@
 //! | [`cluster`] | what a request needs of a cluster: an endpoint, leave to be under way, a retry |
 //! | [`group`] | the endpoints that are known, and those of them that may be used now |
 //! | [`pick`] | the choice of one of them |
+//! | [`ejection`], [`health_check`] | why some may not be used |
 //! | [`limits`] | the limits of what is under way to a cluster, and their breakers |
 //! | [`endpoint`] | sending something to an endpoint |
 //! | [`http1`], [`http2`], [`held`] | its connections |
+//! | [`grpc`] | calls of the proxy's own |
 //!
 //! Nothing here is shared between workers, so nothing is locked. What is limited is limited for the pod: those counts
 //! are atomics in the cluster itself.
 
 mod cluster;
+mod ejection;
 mod endpoint;
 mod error;
 mod group;
+mod grpc;
+mod health_check;
 mod held;
 mod http1;
 mod http2;
@@ -39,6 +44,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use weft_certs::identity::WorkloadIdentity;
 use weft_certs::spiffe::SpiffeId;
 
@@ -53,6 +59,7 @@ use endpoint::Reach;
 pub(crate) use cluster::ClusterState;
 pub(crate) use endpoint::{Carried, Connection, EndpointState};
 pub(crate) use error::SendError;
+pub(crate) use grpc::GrpcEndpoint;
 pub(crate) use limits::{ClusterPermit, Overflow};
 pub(crate) use pick::PickBy;
 
@@ -67,8 +74,10 @@ const PASSTHROUGH_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Upstreams {
     identity: WorkloadIdentity,
     mark: Option<u32>,
-    metrics: WorkerMetrics,
+    metrics: Rc<WorkerMetrics>,
     conditions: Conditions,
+    /// Probes of health checks that may still be begun.
+    probes: Rc<Semaphore>,
     /// The zone that the pod is in; empty until it is told.
     zone: RefCell<Arc<str>>,
     clusters: RefCell<HashMap<u64, Rc<ClusterState>, foldhash::fast::RandomState>>,
@@ -86,8 +95,9 @@ impl Upstreams {
         Self {
             identity,
             mark,
-            metrics,
+            metrics: Rc::new(metrics),
             conditions,
+            probes: Rc::new(Semaphore::new(health_check::MAX_PROBES)),
             zone: RefCell::default(),
             clusters: RefCell::default(),
             peers: RefCell::default(),
@@ -100,7 +110,7 @@ impl Upstreams {
         if let Some(state) = self.clusters.borrow().get(&cluster.id) {
             return Rc::clone(state);
         }
-        let state = ClusterState::new(cluster, &self.conditions, self.metrics.retries(&cluster.name));
+        let state = ClusterState::new(cluster, self);
         self.clusters.borrow_mut().insert(cluster.id, Rc::clone(&state));
         state
     }
@@ -121,7 +131,7 @@ impl Upstreams {
         };
         let (timeout, mark) = (APPLICATION_TIMEOUT, self.mark);
         let reach = Reach { timeout, mark, mesh: None, idle_timeout: None, max_age: None };
-        let state = Rc::new(EndpointState::new(Arc::new(endpoint), None, reach, None));
+        let state = Rc::new(EndpointState::new(Arc::new(endpoint), None, reach, None, Instant::now()));
         self.applications.borrow_mut().insert(address, Rc::clone(&state));
         state
     }
@@ -151,6 +161,7 @@ impl Upstreams {
             state.is_used()
         });
         self.peers.borrow_mut().retain(|_, peer| peer.strong_count() > 0);
+        self.metrics.maintain();
     }
 
     /// The count of requests that got no answer from an endpoint, for a Service.
@@ -160,7 +171,7 @@ impl Upstreams {
     }
 
     /// A new endpoint of a cluster.
-    fn endpoint(&self, endpoint: Arc<Endpoint>, core: &Rc<Core>) -> EndpointState {
+    fn endpoint(&self, endpoint: Arc<Endpoint>, core: &Rc<Core>, now: Instant) -> EndpointState {
         let mesh = endpoint.mesh.as_ref().map(|mesh| self.peer(mesh.address, &mesh.identity));
         let metrics = self.metrics.requests(&RequestLabels {
             direction: Direction::Outbound,
@@ -176,7 +187,7 @@ impl Upstreams {
             idle_timeout: policy.idle_timeout,
             max_age: policy.max_connection_age,
         };
-        EndpointState::new(endpoint, Some(Rc::clone(core)), reach, Some(metrics))
+        EndpointState::new(endpoint, Some(Rc::clone(core)), reach, Some(metrics), now)
     }
 
     fn peer(&self, address: SocketAddr, expected: &SpiffeId) -> Rc<MeshPeer> {

@@ -1,7 +1,7 @@
 //! Clusters: sets of endpoints with a name, and what applies to the traffic that goes there.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -9,7 +9,7 @@ use tokio::sync::{Notify, Semaphore};
 use weft_rules::balance::BalancePolicy;
 use weft_rules::budget::{self, RetryBudget};
 use weft_rules::health::HealthPolicy;
-use weft_rules::limits::Limits;
+use weft_rules::limits::{Counter, Limits};
 use weft_rules::outlier::OutlierPolicy;
 
 use super::Endpoints;
@@ -150,9 +150,9 @@ impl Default for BudgetPolicy {
 #[derive(Debug)]
 pub(crate) struct ClusterCounters {
     /// Requests whose answer has not ended.
-    pub(crate) requests: Arc<AtomicU32>,
+    pub(crate) requests: Arc<Counter>,
     /// Requests that wait for a connection.
-    pub(crate) pending: Arc<AtomicU32>,
+    pub(crate) pending: Arc<Counter>,
     /// A permit for each connection that may still be opened, where that is limited.
     pub(crate) connections: Option<Arc<Semaphore>>,
     /// Told when a request begins to wait for a connection, so that idle ones make room for it.

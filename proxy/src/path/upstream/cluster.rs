@@ -8,26 +8,31 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio::task::spawn_local;
+use weft_rules::balance::turns::RoundRobin;
 use weft_rules::budget::RetryBudget;
 use weft_rules::hash::HashKey;
 use weft_rules::outlier::Observation;
 
-use super::Upstreams;
+use super::ejection::Ejections;
 use super::endpoint::EndpointState;
-use super::group::Group;
+use super::group::{Group, InFlight, OwnZone};
 use super::limits::{ClusterPermit, Limiter, Overflow};
 use super::pick::{PickBy, Picker};
-use crate::discovery::{Cluster, ClusterPolicy};
-use crate::telemetry::conditions::Conditions;
+use super::{Upstreams, health_check};
+use crate::discovery::{Cluster, ClusterPolicy, Endpoint};
 use crate::telemetry::metrics::Count;
 
 /// One worker's view of a cluster.
 pub(crate) struct ClusterState {
     core: Rc<Core>,
     group: RefCell<Group>,
-    next: Cell<usize>,
+    turns: Cell<RoundRobin>,
     budget: RefCell<RetryBudget>,
     retries: Arc<Count>,
+    /// Whether the health of its endpoints is this worker's to check.
+    checks: bool,
+    /// The changes of health that are taken over, see [`health_check::changes`].
+    health_changes: Cell<u64>,
 }
 
 /// What a cluster's endpoints need of it.
@@ -35,18 +40,36 @@ pub(super) struct Core {
     pub(super) cluster: Arc<Cluster>,
     /// Only where something is limited.
     pub(super) limiter: Option<Box<Limiter>>,
-    /// Whether somebody is usable that was not, or the other way round.
+    /// Only where endpoints of the own zone come first.
+    pub(super) in_flight: Option<Rc<InFlight>>,
+    ejections: Option<Box<Ejections>>,
+    /// Whether somebody has become usable or unusable.
     stale: Cell<bool>,
 }
 
 impl Core {
-    fn new(cluster: Arc<Cluster>, conditions: &Conditions) -> Rc<Self> {
+    fn new(cluster: Arc<Cluster>, upstreams: &Upstreams) -> Rc<Self> {
         cluster.workers.fetch_add(1, Ordering::Relaxed);
-        let limiter = Limiter::of(&cluster, conditions);
-        Rc::new(Self { cluster, limiter, stale: Cell::new(false) })
+        let limiter = Limiter::of(&cluster, &upstreams.conditions);
+        let ejections = Ejections::of(&cluster, &upstreams.conditions, &upstreams.metrics, Instant::now());
+        let in_flight = cluster.policy.balance.zone_aware.then(Rc::default);
+        Rc::new(Self { cluster, limiter, in_flight, ejections, stale: Cell::new(false) })
     }
 
-    pub(super) fn observe(&self, _address: SocketAddr, _observation: Observation) {}
+    /// Takes how an attempt at an endpoint went.
+    pub(super) fn observe(&self, address: SocketAddr, observation: Observation) {
+        if let Some(ejections) = &self.ejections
+            && ejections.observe(address, observation, Instant::now())
+        {
+            self.stale.set(true);
+        }
+    }
+
+    /// Whether an endpoint is neither ejected nor unhealthy.
+    fn is_usable(&self, endpoint: &Endpoint, now: Instant) -> bool {
+        let is_healthy = self.cluster.policy.health.is_none() || endpoint.health.is_healthy();
+        is_healthy && self.ejections.as_ref().is_none_or(|ejections| !ejections.is_ejected(endpoint.address, now))
+    }
 }
 
 impl Drop for Core {
@@ -56,13 +79,15 @@ impl Drop for Core {
 }
 
 impl ClusterState {
-    pub(super) fn new(cluster: &Arc<Cluster>, conditions: &Conditions, retries: Arc<Count>) -> Rc<Self> {
+    pub(super) fn new(cluster: &Arc<Cluster>, upstreams: &Upstreams) -> Rc<Self> {
         let state = Rc::new(Self {
-            core: Core::new(Arc::clone(cluster), conditions),
+            core: Core::new(Arc::clone(cluster), upstreams),
             group: RefCell::default(),
-            next: Cell::new(rand::random_range(0..=u32::MAX) as usize),
+            turns: Cell::new(RoundRobin::starting_at(rand::random())),
             budget: RefCell::new(cluster.policy.budget.budget()),
-            retries,
+            retries: upstreams.metrics.retries(&cluster.name),
+            checks: cluster.claim_health_checks(),
+            health_changes: Cell::new(0),
         });
         if state.core.limiter.as_ref().is_some_and(|limiter| limiter.limits_connections()) {
             spawn_local(make_room(Rc::downgrade(&state)));
@@ -74,13 +99,14 @@ impl ClusterState {
     pub(crate) fn pick(&self, upstreams: &Upstreams, by: &PickBy<'_>, now: Instant) -> Option<Rc<EndpointState>> {
         self.refresh(upstreams, now);
         let policy = &self.policy().balance;
-        let mut picker = Picker { policy, by, next: &self.next, random: rand::random, now };
+        let mut picker = Picker { policy, by, turns: &self.turns, random: rand::random, now };
         picker.pick(&self.group.borrow()).map(Rc::clone)
     }
 
     /// What of a request decides its place, for [`PickBy::hash`]; empty where that has no say.
     pub(crate) fn hash_keys(&self) -> &[HashKey] {
-        &self.policy().balance.hash
+        let balance = &self.policy().balance;
+        if balance.algorithm.is_hashing() { &balance.hash } else { &[] }
     }
 
     /// Whether it has an endpoint with this address.
@@ -120,23 +146,28 @@ impl ClusterState {
         affordable
     }
 
-    /// Whether any configuration still names it.
+    /// Whether any configuration still names it, and not only workers hold it.
     pub(super) fn is_named(&self) -> bool {
         Arc::strong_count(&self.core.cluster) > self.core.cluster.workers.load(Ordering::Relaxed)
     }
 
     /// The pod's zone is another one.
     pub(super) fn moved(&self) {
-        if self.policy().balance.zone_aware {
-            self.core.stale.set(true);
-        }
+        self.core.stale.set(true);
     }
 
     /// What has to be done about once a second.
-    pub(super) fn maintain(&self, _upstreams: &Upstreams, now: Instant) {
+    pub(super) fn maintain(&self, upstreams: &Upstreams, now: Instant) {
         self.group.borrow().all().iter().for_each(|endpoint| endpoint.prune(now));
         if let Some(limiter) = &self.core.limiter {
             limiter.settle();
+        }
+        if self.core.ejections.as_ref().is_some_and(|ejections| ejections.sweep(now)) {
+            self.core.stale.set(true);
+        }
+        if self.checks {
+            // New endpoints are checked though nobody sends them anything yet.
+            self.refresh(upstreams, now);
         }
     }
 
@@ -144,13 +175,42 @@ impl ClusterState {
     fn refresh(&self, upstreams: &Upstreams, now: Instant) {
         let snapshot = self.core.cluster.endpoints();
         if !self.group.borrow().is_of(&snapshot) {
-            let make = |endpoint: &Arc<_>| Rc::new(upstreams.endpoint(Arc::clone(endpoint), &self.core));
-            self.group.borrow_mut().take_over(Arc::clone(&snapshot), now, make);
+            self.group.borrow_mut().take_over(Arc::clone(&snapshot), now, |endpoint| {
+                let state = Rc::new(upstreams.endpoint(Arc::clone(endpoint), &self.core, now));
+                if self.checks {
+                    health_check::start(&state, &self.core, &upstreams.probes);
+                }
+                state
+            });
+            if let Some(ejections) = &self.core.ejections {
+                let addresses: Vec<_> = snapshot.all.iter().map(|endpoint| endpoint.address).collect();
+                ejections.keep(&addresses, now);
+            }
             self.core.stale.set(true);
         }
-        if self.core.stale.replace(false) {
-            self.group.borrow_mut().narrow(self.policy().balance.panic_percent, |_| true);
+        if self.policy().health.is_some() {
+            let changes = health_check::changes();
+            if self.health_changes.replace(changes) != changes {
+                self.core.stale.set(true);
+            }
         }
+        if self.core.stale.replace(false) {
+            self.narrow(upstreams, now);
+        }
+    }
+
+    fn narrow(&self, upstreams: &Upstreams, now: Instant) {
+        let zone = upstreams.zone.borrow();
+        let in_flight = self.core.in_flight.as_ref().filter(|_| !zone.is_empty());
+        let zone = in_flight.map(|in_flight| OwnZone { name: &zone, in_flight });
+        let checked = self.policy().health.is_some();
+        self.group.borrow_mut().narrow(&self.policy().balance, zone, |endpoint, state| {
+            if checked && state.standing().recovers(endpoint.health.is_healthy()) {
+                // What has just begun to work again is as cold as what is new.
+                state.standing().new_since.set(Some(now));
+            }
+            self.core.is_usable(endpoint, now)
+        });
     }
 }
 

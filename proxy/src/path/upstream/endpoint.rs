@@ -69,8 +69,19 @@ impl Reach {
 pub(super) struct Standing {
     /// Whether it is among those that are picked from.
     pub(super) usable: Cell<bool>,
+    /// Whether it is in the pod's own zone, where that matters.
+    pub(super) here: Cell<bool>,
+    /// Whether health checks failed when it was last looked at.
+    unhealthy: Cell<bool>,
     /// Since when it gets its share slowly; `None`: it has its full share.
     pub(super) new_since: Cell<Option<Instant>>,
+}
+
+impl Standing {
+    /// Takes over its health; whether it was bad before and is good now.
+    pub(super) fn recovers(&self, healthy: bool) -> bool {
+        self.unhealthy.replace(!healthy) && healthy
+    }
 }
 
 /// An opened connection for bytes.
@@ -103,13 +114,14 @@ impl EndpointState {
         core: Option<Rc<Core>>,
         reach: Reach,
         metrics: Option<Arc<RequestMetrics>>,
+        now: Instant,
     ) -> Self {
         Self {
             cluster: core.as_ref().map(|core| Arc::clone(&core.cluster.name)).unwrap_or_default(),
             endpoint,
             core,
             metrics,
-            load: RefCell::new(PeakEwma::new(Instant::now())),
+            load: RefCell::new(PeakEwma::new(now)),
             pending: Cell::new(0),
             standing: Standing::default(),
             http1: http1::Pool::new(reach.patience(), reach.max_age),
@@ -327,18 +339,29 @@ fn complete_uri(request: &mut Request<Body>, address: SocketAddr) {
 }
 
 /// Something that an endpoint has to do with.
-struct Load(Rc<EndpointState>);
+struct Load {
+    endpoint: Rc<EndpointState>,
+    here: bool,
+}
 
 impl Load {
     fn add(endpoint: &Rc<EndpointState>) -> Self {
-        endpoint.pending.set(endpoint.pending.get() + 1);
-        Self(Rc::clone(endpoint))
+        let load = Self { endpoint: Rc::clone(endpoint), here: endpoint.standing.here.get() };
+        load.counts().for_each(|count| count.set(count.get() + 1));
+        load
+    }
+
+    /// Where it counts: as the endpoint's, and as its zone's where that matters.
+    fn counts(&self) -> impl Iterator<Item = &Cell<u32>> {
+        let in_flight = self.endpoint.core.as_ref().and_then(|core| core.in_flight.as_ref());
+        let zone = in_flight.map(|in_flight| if self.here { &in_flight.here } else { &in_flight.elsewhere });
+        std::iter::once(&self.endpoint.pending).chain(zone)
     }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.0.pending.set(self.0.pending.get().saturating_sub(1));
+        self.counts().for_each(|count| count.set(count.get().saturating_sub(1)));
     }
 }
 
@@ -359,14 +382,14 @@ impl Lease {
         let now = Instant::now();
         let took = now.duration_since(self.started);
         let observed = if answered { took } else { took.max(FAILURE) };
-        self.load.0.load.borrow_mut().observe(now, observed);
+        self.load.endpoint.load.borrow_mut().observe(now, observed);
     }
 }
 
 impl OnEnd for Lease {
     fn complete(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.load.0.give_back(connection);
+            self.load.endpoint.give_back(connection);
         }
     }
 }

@@ -1,11 +1,14 @@
 //! The endpoints of a cluster as one worker last looked at them, and who of them may be picked now.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
+
+use weft_rules::balance::{Algorithm, BalancePolicy, hash_ring, locality, maglev};
+use weft_rules::hash::hash_address;
 
 use super::endpoint::EndpointState;
 use crate::discovery::{Endpoint, Endpoints};
@@ -18,9 +21,48 @@ pub(super) struct Group {
     states: Vec<Rc<EndpointState>>,
     serving: usize,
     /// Who may be picked, where that is not simply all that serve.
-    narrowed: Option<Vec<Rc<EndpointState>>>,
+    narrowed: Option<Narrowed>,
     /// Made when it is first asked for.
     by_address: OnceCell<HashMap<SocketAddr, usize, foldhash::fast::RandomState>>,
+    /// Likewise. Of all that serve, so that it stays as it is while some are not usable.
+    table: OnceCell<Table>,
+}
+
+/// Those of the own zone come first.
+struct Narrowed {
+    states: Vec<Rc<EndpointState>>,
+    here: usize,
+    /// Before some were left out.
+    all_here: usize,
+    all_elsewhere: usize,
+    in_flight: Rc<InFlight>,
+}
+
+/// What a worker has under way to the endpoints of a cluster, in the own zone and elsewhere.
+#[derive(Debug, Default)]
+pub(super) struct InFlight {
+    pub(super) here: Cell<u32>,
+    pub(super) elsewhere: Cell<u32>,
+}
+
+/// Places of requests.
+enum Table {
+    Ring(hash_ring::Ring),
+    Maglev(maglev::Table),
+}
+
+/// Who may be picked, by zone.
+pub(super) struct Zones<'a> {
+    pub(super) here: &'a [Rc<EndpointState>],
+    pub(super) elsewhere: &'a [Rc<EndpointState>],
+    pub(super) load_here: locality::Endpoints,
+    pub(super) load_elsewhere: locality::Endpoints,
+}
+
+/// The own zone, and what is under way in it.
+pub(super) struct OwnZone<'a> {
+    pub(super) name: &'a str,
+    pub(super) in_flight: &'a Rc<InFlight>,
 }
 
 impl Group {
@@ -29,7 +71,8 @@ impl Group {
         Arc::ptr_eq(&self.snapshot, snapshot)
     }
 
-    /// Takes over new endpoints; the ones that stay keep their load and connections. All that serve may be picked.
+    /// Takes over new endpoints; the ones that stay keep their load and connections. Then [`Group::narrow`] must say who
+    /// of them may be picked.
     pub(super) fn take_over(
         &mut self,
         snapshot: Arc<Endpoints>,
@@ -49,28 +92,33 @@ impl Group {
         };
         self.states = in_order(&snapshot).map(state_of).collect();
         self.serving = snapshot.all.iter().filter(|endpoint| !endpoint.draining).count();
-        self.by_address = OnceCell::new();
+        (self.by_address, self.table) = (OnceCell::new(), OnceCell::new());
         self.snapshot = snapshot;
-        self.narrow(0, |_| true);
     }
 
-    /// Leaves out who is not usable; if less than `panic_percent` of them all are, nobody is left out. Those that drain
+    /// Leaves out who is not usable; if so few are that the policy calls it a panic, nobody is left out. Those that drain
     /// count only where nobody else is left.
-    pub(super) fn narrow(&mut self, panic_percent: u8, is_usable: impl Fn(&Endpoint) -> bool) {
-        let all: Vec<_> = in_order(&self.snapshot).map(|endpoint| is_usable(endpoint)).zip(&self.states).collect();
+    pub(super) fn narrow(
+        &mut self,
+        policy: &BalancePolicy,
+        zone: Option<OwnZone<'_>>,
+        is_usable: impl Fn(&Endpoint, &EndpointState) -> bool,
+    ) {
+        let all: Vec<Judged<'_>> = in_order(&self.snapshot)
+            .zip(&self.states)
+            .map(|(endpoint, state)| Judged { endpoint, state, is_usable: is_usable(endpoint, state) })
+            .collect();
         let (serving, draining) = all.split_at(self.serving.min(all.len()));
         let among = if serving.is_empty() { draining } else { serving };
-        let usable = |states: &[(bool, &Rc<EndpointState>)]| -> Vec<_> {
-            states.iter().filter(|(usable, _)| *usable).map(|(_, state)| Rc::clone(state)).collect()
-        };
-        let left = usable(among);
-        let panics = left.len() * 100 < among.len() * usize::from(panic_percent);
-        self.narrowed = if panics || left.len() == among.len() {
-            None
-        } else if left.is_empty() {
-            Some(usable(draining))
-        } else {
-            Some(left)
+        let usable = among.iter().filter(|judged| judged.is_usable).count();
+        let panics = policy.panics(usable, among.len());
+        let nobody = usable == 0 && !panics;
+        let among = if nobody { draining } else { among };
+        let left: Vec<_> = among.iter().filter(|judged| judged.is_usable || panics).collect();
+        let is_whole = !nobody && left.len() == among.len();
+        self.narrowed = match zone {
+            None if is_whole => None,
+            zone => Some(Narrowed::new(among, &left, zone)),
         };
         self.states.iter().for_each(|state| state.standing().usable.set(false));
         self.candidates().iter().for_each(|state| state.standing().usable.set(true));
@@ -78,11 +126,24 @@ impl Group {
 
     /// Who may be picked.
     pub(super) fn candidates(&self) -> &[Rc<EndpointState>] {
-        match &self.narrowed {
-            Some(narrowed) => narrowed,
-            None if self.serving == 0 => &self.states,
-            None => self.states.get(..self.serving).unwrap_or_default(),
-        }
+        self.narrowed.as_ref().map_or_else(|| self.all_alike(), |narrowed| &narrowed.states)
+    }
+
+    /// Who may be picked, where it matters in which zone they are.
+    pub(super) fn zones(&self) -> Option<Zones<'_>> {
+        let narrowed = self.narrowed.as_ref()?;
+        let (here, elsewhere) = narrowed.states.split_at_checked(narrowed.here)?;
+        let load = |all, states: &[_], in_flight: &Cell<u32>| locality::Endpoints {
+            all,
+            usable: states.len(),
+            in_flight: in_flight.get() as usize,
+        };
+        (!here.is_empty() && !elsewhere.is_empty()).then(|| Zones {
+            here,
+            elsewhere,
+            load_here: load(narrowed.all_here, here, &narrowed.in_flight.here),
+            load_elsewhere: load(narrowed.all_elsewhere, elsewhere, &narrowed.in_flight.elsewhere),
+        })
     }
 
     /// The endpoint with this address.
@@ -93,9 +154,65 @@ impl Group {
         self.states.get(*index.get(&address)?)
     }
 
+    /// The endpoint that a hash leads to; if that one is not usable, always the same other one.
+    pub(super) fn by_hash(
+        &self,
+        algorithm: Algorithm,
+        hash: u64,
+        is_usable: impl Fn(&EndpointState) -> bool,
+    ) -> Option<&Rc<EndpointState>> {
+        let states = self.all_alike();
+        let table = self.table.get_or_init(|| Table::build(algorithm, states));
+        let is_usable = |index: usize| states.get(index).is_some_and(|state| is_usable(state));
+        let index = match table {
+            Table::Ring(ring) => ring.pick(hash, is_usable),
+            Table::Maglev(table) => table.pick(hash, is_usable),
+        };
+        states.get(index?)
+    }
+
     /// All of them.
     pub(super) fn all(&self) -> &[Rc<EndpointState>] {
         &self.states
+    }
+
+    /// All that serve, or all if none does.
+    fn all_alike(&self) -> &[Rc<EndpointState>] {
+        if self.serving == 0 { &self.states } else { self.states.get(..self.serving).unwrap_or_default() }
+    }
+}
+
+/// An endpoint as it is told now, and what is made of it.
+struct Judged<'a> {
+    endpoint: &'a Endpoint,
+    state: &'a Rc<EndpointState>,
+    is_usable: bool,
+}
+
+impl Narrowed {
+    fn new(among: &[Judged<'_>], left: &[&Judged<'_>], zone: Option<OwnZone<'_>>) -> Self {
+        let is_here = |judged: &Judged<'_>| zone.as_ref().is_some_and(|zone| *judged.endpoint.zone == *zone.name);
+        among.iter().for_each(|judged| judged.state.standing().here.set(is_here(judged)));
+        let (here, elsewhere): (Vec<&Judged<'_>>, Vec<&Judged<'_>>) = left.iter().partition(|judged| is_here(judged));
+        let all_here = among.iter().filter(|judged| is_here(judged)).count();
+        Self {
+            states: here.iter().chain(&elsewhere).map(|judged| Rc::clone(judged.state)).collect(),
+            here: here.len(),
+            all_here,
+            all_elsewhere: among.len() - all_here,
+            in_flight: zone.as_ref().map(|zone| Rc::clone(zone.in_flight)).unwrap_or_default(),
+        }
+    }
+}
+
+impl Table {
+    fn build(algorithm: Algorithm, states: &[Rc<EndpointState>]) -> Self {
+        let endpoints: Vec<_> = states.iter().map(|state| (hash_address(state.endpoint.address), 1)).collect();
+        if algorithm == Algorithm::Maglev {
+            Self::Maglev(maglev::Table::build(&endpoints))
+        } else {
+            Self::Ring(hash_ring::Ring::build(&endpoints))
+        }
     }
 }
 

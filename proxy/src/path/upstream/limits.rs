@@ -9,12 +9,11 @@ mod tests;
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use weft_rules::limits::Limits;
+use weft_rules::limits::{Counter, Limits};
 
 use crate::discovery::{Cluster, ClusterCounters};
 use crate::telemetry::conditions::{Breaker, Conditions};
@@ -47,25 +46,28 @@ impl std::fmt::Display for Overflow {
 /// One of the requests that a cluster may have under way; nothing where that is not limited.
 #[must_use = "the request counts as ended when this is dropped"]
 #[derive(Debug, Default)]
-pub(crate) struct ClusterPermit(Option<Counted>);
+pub(crate) struct ClusterPermit {
+    _counted: Option<Counted>,
+}
 
 /// One more of something, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Counted(Arc<AtomicU32>);
+pub(super) struct Counted {
+    counter: Arc<Counter>,
+    max: u32,
+}
 
 impl Counted {
     /// Counts one more, unless there are `max` already.
-    fn up(count: &Arc<AtomicU32>, max: Option<u32>) -> Option<Self> {
-        let before = count.fetch_add(1, Ordering::Relaxed);
-        // Counted down again when it is dropped, which it is at once where there are too many.
-        let counted = Self(Arc::clone(count));
-        max.is_none_or(|max| before < max).then_some(counted)
+    fn up(counter: &Arc<Counter>, max: u32) -> Option<Self> {
+        counter.enter(max).ok()?;
+        Some(Self { counter: Arc::clone(counter), max })
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.counter.leave(self.max);
     }
 }
 
@@ -97,8 +99,10 @@ impl Limiter {
     /// Where there are as many as there may be.
     pub(super) fn admit(&self) -> Result<ClusterPermit, Overflow> {
         let Some(max) = self.limits.max_requests else { return Ok(ClusterPermit::default()) };
-        let counted = Counted::up(&self.counters.requests, Some(max));
-        counted.map(|counted| ClusterPermit(Some(counted))).ok_or_else(|| self.refused(Breaker::Requests, max))
+        let counted = Counted::up(&self.counters.requests, max);
+        counted
+            .map(|counted| ClusterPermit { _counted: Some(counted) })
+            .ok_or_else(|| self.refused(Breaker::Requests, max))
     }
 
     /// Whether connections are limited.
@@ -115,9 +119,9 @@ impl Limiter {
     /// # Errors
     /// Where as many wait as may.
     pub(super) fn wait(&self) -> Result<Counted, Overflow> {
-        let max = self.limits.max_pending;
+        let max = self.limits.max_pending.unwrap_or(u32::MAX);
         let waiting = Counted::up(&self.counters.pending, max);
-        let waiting = waiting.ok_or_else(|| self.refused(Breaker::Pending, max.unwrap_or_default()))?;
+        let waiting = waiting.ok_or_else(|| self.refused(Breaker::Pending, max))?;
         self.counters.wanted.notify_waiters();
         Ok(waiting)
     }
@@ -146,14 +150,14 @@ impl Limiter {
 
     /// How many wait for a connection, in the whole pod.
     pub(super) fn waiting(&self) -> u32 {
-        self.counters.pending.load(Ordering::Relaxed)
+        self.counters.pending.count()
     }
 
     /// Looks after the breakers; to be called about once a second.
     pub(super) fn settle(&self) {
         let has_room = |which| match which {
-            Breaker::Requests => below(&self.counters.requests, self.limits.max_requests),
-            Breaker::Pending => below(&self.counters.pending, self.limits.max_pending),
+            Breaker::Requests => !self.counters.requests.is_open(),
+            Breaker::Pending => !self.counters.pending.is_open(),
             Breaker::Connections => self.connections().is_none_or(|permits| permits.available_permits() > 0),
         };
         self.breakers.settle(has_room);
@@ -163,10 +167,6 @@ impl Limiter {
         self.breakers.refused(which);
         Overflow { which, cluster: Arc::clone(&self.cluster), limit }
     }
-}
-
-fn below(count: &AtomicU32, max: Option<u32>) -> bool {
-    max.is_none_or(|max| count.load(Ordering::Relaxed) < max)
 }
 
 /// Which limits this worker has met lately. A breaker is open from the first refusal until there was room for about a
