@@ -135,7 +135,7 @@ impl RetryPolicy {
             return Verdict::Final;
         }
         let backoff = Verdict::Retry { after: self.backoff.delay(attempts, random) };
-        let repeatable = self.methods.as_ref().is_none_or(|methods| methods.contains(method));
+        let repeatable = self.may_repeat(method);
         match outcome {
             Outcome::Unsent if attempts <= 1 => Verdict::Retry { after: Duration::ZERO },
             Outcome::Unsent => Verdict::Retry { after: self.backoff.delay(attempts - 1, random) },
@@ -155,6 +155,11 @@ impl RetryPolicy {
             }
             Outcome::Reset | Outcome::PerTryTimeout | Outcome::Answer { .. } => Verdict::Final,
         }
+    }
+
+    /// Whether a request with this method may be sent twice, so that both can reach the application.
+    pub fn may_repeat(&self, method: &Method) -> bool {
+        self.methods.as_ref().is_none_or(|methods| methods.contains(method))
     }
 
     /// Whether an answer is one after which is tried again.
@@ -198,22 +203,4 @@ enum Wait {
 fn share_of(time: Duration, random: u64) -> Duration {
     let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     Duration::from_nanos(((u128::from(nanoseconds) * u128::from(random)) >> 64) as u64)
-}
-
-/// How much of a failed attempt can have reached the application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
-    /// Nothing, for certain: the connection could not be made, the request was not yet written, or the peer said that
-    /// it did not process it (`REFUSED_STREAM`, or a `GOAWAY` below the stream; RFC 9113, 8.7).
-    Nothing,
-    /// Perhaps all of it. To repeat it could do twice what was asked for once.
-    Maybe,
-}
-
-/// Whether one more attempt may follow the `attempts` that were made.
-///
-/// Only what never reached the application is repeated, and never beyond `max_attempts`. The caller then asks the
-/// [budget](crate::budget) as well, and only then.
-pub fn may_retry(attempts: u32, sent: Sent, max_attempts: u32) -> bool {
-    sent == Sent::Nothing && attempts < max_attempts
 }
