@@ -27,6 +27,7 @@ pub(crate) mod mesh;
 pub(crate) mod mirror;
 pub(crate) mod opaque;
 pub(crate) mod prefixed;
+pub(crate) mod rate_limit;
 pub(crate) mod replay;
 pub(crate) mod route;
 pub(crate) mod socket;

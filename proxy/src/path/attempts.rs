@@ -34,7 +34,7 @@ pub(super) struct Deadline {
     /// `None`: never.
     pub(super) at: Option<tokio::time::Instant>,
     /// How long after the request came.
-    pub(super) after: Option<Duration>,
+    after: Option<Duration>,
     /// Whether endpoints are told in `grpc-timeout` how much is left.
     told: bool,
 }
@@ -49,6 +49,14 @@ impl Deadline {
 
     fn left(&self) -> Option<Duration> {
         self.at.map(|at| at.saturating_duration_since(tokio::time::Instant::now()))
+    }
+
+    fn is_over(&self) -> bool {
+        self.left() == Some(Duration::ZERO)
+    }
+
+    fn failure(&self) -> Failure {
+        Failure::new(Reason::Timeout, format!("no answer within {:?}", self.after.unwrap_or_default()))
     }
 }
 
@@ -72,7 +80,10 @@ pub(super) struct Attempts<'a> {
 enum Tried {
     Answered(Response<Body>),
     Failed(SendError),
+    /// The time for one attempt was over.
     TimedOut,
+    /// The time for all attempts was over.
+    OutOfTime,
 }
 
 /// Whether an attempt was the last.
@@ -96,7 +107,7 @@ impl Tried {
             },
             Self::Failed(error) if error.is_unhandled() => Outcome::Unsent,
             Self::Failed(_) => Outcome::Reset,
-            Self::TimedOut => Outcome::PerTryTimeout,
+            Self::TimedOut | Self::OutOfTime => Outcome::PerTryTimeout,
         }
     }
 
@@ -105,7 +116,7 @@ impl Tried {
             Self::Answered(response) => Some(observation(response.status())),
             // What a limit of our own says tells nothing about the endpoint.
             Self::Failed(SendError::Overflow(_)) => None,
-            Self::Failed(_) | Self::TimedOut => Some(Observation::GatewayFailure),
+            Self::Failed(_) | Self::TimedOut | Self::OutOfTime => Some(Observation::GatewayFailure),
         }
     }
 
@@ -114,13 +125,14 @@ impl Tried {
             Self::Answered(_) => None,
             Self::Failed(error) => Some(reason(error).as_str()),
             Self::TimedOut => Some(Reason::PerTryTimeout.as_str()),
+            Self::OutOfTime => Some(Reason::Timeout.as_str()),
         }
     }
 
     fn status(&self) -> Option<u16> {
         match self {
             Self::Answered(response) => Some(response.status().as_u16()),
-            Self::Failed(_) | Self::TimedOut => None,
+            Self::Failed(_) | Self::TimedOut | Self::OutOfTime => None,
         }
     }
 }
@@ -176,15 +188,22 @@ impl<'a> Attempts<'a> {
     pub(super) async fn send(mut self, exchange: &mut Exchange) -> Sent {
         self.cluster.deposit(Instant::now());
         if self.forward.hedge {
-            return Box::pin(self.hedged(exchange)).await;
+            let deadline = self.deadline;
+            let sending = Box::pin(self.hedged(exchange));
+            return match deadline.at {
+                None => sending.await,
+                Some(at) => tokio::time::timeout_at(at, sending).await.unwrap_or_else(|_| Err(deadline.failure())),
+            };
         }
         loop {
             let endpoint = self.pick()?;
             let request = self.next_request(&endpoint, exchange)?;
-            let tried = match self.forward.timeouts.per_try {
+            let limit = self.forward.timeouts.per_try.into_iter().chain(self.deadline.left()).min();
+            let tried = match limit {
                 None => sent(endpoint.send(request).await),
                 Some(limit) => match tokio::time::timeout(limit, endpoint.send(request)).await {
                     Ok(answered) => sent(answered),
+                    Err(_) if self.deadline.is_over() => Tried::OutOfTime,
                     Err(_) => Tried::TimedOut,
                 },
             };
@@ -241,7 +260,7 @@ impl<'a> Attempts<'a> {
         if let Some(observation) = tried.observation() {
             endpoint.observe(observation);
         }
-        if matches!(tried, Tried::Failed(SendError::Overflow(_))) {
+        if matches!(tried, Tried::Failed(SendError::Overflow(_)) | Tried::OutOfTime) {
             return Judged::Final { wanted: false };
         }
         let retry = &self.forward.retry;
@@ -271,6 +290,10 @@ impl<'a> Attempts<'a> {
             Tried::Failed(error) => {
                 exchange.attempt_over(None, Some(reason(&error).as_str()));
                 Err(Failure::new(reason(&error), error.to_string()))
+            }
+            Tried::OutOfTime => {
+                exchange.attempt_over(None, tried.reason());
+                Err(self.deadline.failure())
             }
             Tried::TimedOut => {
                 let reason = Reason::PerTryTimeout;

@@ -51,12 +51,7 @@ pub(super) async fn forward(
     send_copies(client, forward, outgoing, body.as_ref());
     let deadline = Deadline::of(&forward.timeouts, &parts.headers);
     let attempts = Attempts::new(worker, &cluster, forward, outgoing, body, &affinity, deadline);
-    let sending = attempts.send(exchange);
-    let sent = match deadline.at {
-        None => sending.await,
-        Some(at) => tokio::time::timeout_at(at, sending).await.unwrap_or_else(|_| Err(Failure::timeout(&deadline))),
-    };
-    let (mut response, endpoint) = sent.map_err(of_backend)?;
+    let (mut response, endpoint) = attempts.send(exchange).await.map_err(of_backend)?;
     backend.response_headers.apply(response.headers_mut());
     affinity.keep(endpoint, response.headers_mut());
     Ok(timed(response, &cluster, forward, deadline))
@@ -66,10 +61,6 @@ impl Failure {
     /// The path that the rule makes is none. Its old path is not where the request was meant to go.
     fn unroutable(error: &RewriteError) -> Self {
         Self::new(Reason::RouteUnresolved, error.to_string())
-    }
-
-    fn timeout(deadline: &Deadline) -> Self {
-        Self::new(Reason::Timeout, format!("no answer within {:?}", deadline.after.unwrap_or_default()))
     }
 }
 

@@ -1,11 +1,12 @@
 //! What limits the rate of requests to a port of the application.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use weft_rules::rate_limit::{Descriptor, LocalLimit};
 
 use super::Cluster;
+use crate::path::rate_limit::Gate;
 
 /// The rate limits of a port; a request must be let in by each of them.
 #[derive(Debug, Default)]
@@ -37,12 +38,26 @@ pub(crate) struct LocalRule {
     pub(crate) tells: bool,
     /// The configuration that it was made from.
     source: Box<[u8]>,
+    /// What was counted.
+    gate: OnceLock<Gate>,
 }
 
 impl LocalRule {
     /// A limit, and the configuration that it was made from.
     pub(in crate::discovery) fn new(limit: LocalLimit, source: &[u8]) -> Self {
-        Self { limit, max_buckets: Self::MAX_BUCKETS, resource_exhausted: false, tells: false, source: source.into() }
+        Self {
+            limit,
+            max_buckets: Self::MAX_BUCKETS,
+            resource_exhausted: false,
+            tells: false,
+            source: source.into(),
+            gate: OnceLock::new(),
+        }
+    }
+
+    /// What counts its requests, for all workers.
+    pub(crate) fn gate(&self) -> &Gate {
+        self.gate.get_or_init(|| Gate::new(&self.limit, self.max_buckets))
     }
 
     /// Whether the control plane says the same of both.
