@@ -42,7 +42,7 @@ impl Cluster {
     }
 
     /// A cluster with a fresh id whose endpoints are swapped by another hand.
-    pub(in crate::discovery) fn sharing(
+    pub(crate) fn sharing(
         name: Arc<str>,
         policy: Arc<ClusterPolicy>,
         counters: Arc<ClusterCounters>,

@@ -1,5 +1,7 @@
 //! One worker's view of an endpoint: its load, its connections, and the way to send something there.
 
+mod load;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -18,13 +20,11 @@ use super::held::Held;
 use super::limits::Limiter;
 use super::{http1, http2};
 use crate::discovery::Endpoint;
-use crate::path::body::{Body, OnEnd};
+use crate::path::body::Body;
 use crate::path::mesh::{self, MeshPeer, Tunnel};
 use crate::path::socket;
 use crate::telemetry::metrics::RequestMetrics;
-
-/// As how slow an endpoint counts that did not answer.
-const FAILURE: Duration = Duration::from_secs(1);
+use load::{Lease, Load};
 
 /// One worker's view of an endpoint.
 pub(crate) struct EndpointState {
@@ -312,6 +312,16 @@ impl EndpointState {
         }
     }
 
+    /// Lets the HTTP/2 connection go when nothing is under way on it and others wait for one.
+    fn make_room(&self) {
+        if self.pending.get() == 0
+            && let Some(http2) = self.http2.get()
+            && self.limiter().is_some_and(|limiter| limiter.waiting() > 0)
+        {
+            http2.clear();
+        }
+    }
+
     /// Keeps an idle connection, unless those who wait for one elsewhere need the room. They get their part: as many of
     /// the connections as they are among all who wait.
     fn give_back(&self, connection: http1::Pooled) {
@@ -335,61 +345,5 @@ fn complete_uri(request: &mut Request<Body>, address: SocketAddr) {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     if let Ok(uri) = http::Uri::builder().scheme("http").authority(authority).path_and_query(path).build() {
         *request.uri_mut() = uri;
-    }
-}
-
-/// Something that an endpoint has to do with.
-struct Load {
-    endpoint: Rc<EndpointState>,
-    here: bool,
-}
-
-impl Load {
-    fn add(endpoint: &Rc<EndpointState>) -> Self {
-        let load = Self { endpoint: Rc::clone(endpoint), here: endpoint.standing.here.get() };
-        load.counts().for_each(|count| count.set(count.get() + 1));
-        load
-    }
-
-    /// Where it counts: as the endpoint's, and as its zone's where that matters.
-    fn counts(&self) -> impl Iterator<Item = &Cell<u32>> {
-        let in_flight = self.endpoint.core.as_ref().and_then(|core| core.in_flight.as_ref());
-        let zone = in_flight.map(|in_flight| if self.here { &in_flight.here } else { &in_flight.elsewhere });
-        std::iter::once(&self.endpoint.pending).chain(zone)
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.counts().for_each(|count| count.set(count.get().saturating_sub(1)));
-    }
-}
-
-/// A request that an endpoint works on, and the connection that it holds meanwhile.
-struct Lease {
-    load: Load,
-    started: Instant,
-    connection: Option<http1::Pooled>,
-}
-
-impl Lease {
-    fn start(endpoint: &Rc<EndpointState>) -> Self {
-        Self { load: Load::add(endpoint), started: Instant::now(), connection: None }
-    }
-
-    /// The endpoint is as fast as it was to answer this; one that fails at once must not look fast.
-    fn measure(&self, answered: bool) {
-        let now = Instant::now();
-        let took = now.duration_since(self.started);
-        let observed = if answered { took } else { took.max(FAILURE) };
-        self.load.endpoint.load.borrow_mut().observe(now, observed);
-    }
-}
-
-impl OnEnd for Lease {
-    fn complete(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.load.endpoint.give_back(connection);
-        }
     }
 }

@@ -135,6 +135,30 @@ async fn an_idle_connection_makes_room_for_another_endpoint() {
 }
 
 #[tokio::test]
+async fn a_connection_that_becomes_idle_makes_room_for_another_endpoint() {
+    LocalSet::new()
+        .run_until(async {
+            for (before, after) in [
+                (Version::HTTP_11, Version::HTTP_11),
+                (Version::HTTP_11, Version::HTTP_2),
+                (Version::HTTP_2, Version::HTTP_11),
+                (Version::HTTP_2, Version::HTTP_2),
+            ] {
+                let world = World::new();
+                let limits = Limits { max_connections: Some(1), ..Limits::default() };
+                let (_named, cluster) =
+                    world.cluster(policy(limits), vec![at(application().await), at(application().await)]);
+                let first = world.pick(&cluster, &PickBy::default()).unwrap();
+                let tried = [first.endpoint.address];
+                let second = world.pick(&cluster, &PickBy { tried: &tried, ..PickBy::default() }).unwrap();
+                let (before, after) = tokio::join!(ask(&first, before), ask(&second, after));
+                assert_eq!((before.unwrap(), after.unwrap()), ("0".to_owned(), "0".to_owned()));
+            }
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn what_cannot_wait_or_waits_in_vain_overflows() {
     LocalSet::new()
         .run_until(async {
