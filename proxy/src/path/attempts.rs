@@ -3,12 +3,13 @@
 mod hedge;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response};
 use weft_rules::outlier::Observation;
 use weft_rules::retry::{Outcome, Verdict};
 use weft_rules::route::Forward;
@@ -82,6 +83,8 @@ enum Tried {
     Failed(SendError),
     /// The time for one attempt was over.
     TimedOut,
+    /// Neither side moved for as long as the route allows.
+    Idle,
     /// The time for all attempts was over.
     OutOfTime,
 }
@@ -107,16 +110,16 @@ impl Tried {
             },
             Self::Failed(error) if error.is_unhandled() => Outcome::Unsent,
             Self::Failed(_) => Outcome::Reset,
-            Self::TimedOut | Self::OutOfTime => Outcome::PerTryTimeout,
+            Self::TimedOut | Self::Idle | Self::OutOfTime => Outcome::PerTryTimeout,
         }
     }
 
     fn observation(&self) -> Option<Observation> {
         match self {
-            Self::Answered(response) => Some(observation(response.status())),
+            Self::Answered(response) => Some(Observation::of_status(response.status())),
             // What a limit of our own says tells nothing about the endpoint.
             Self::Failed(SendError::Overflow(_)) => None,
-            Self::Failed(_) | Self::TimedOut | Self::OutOfTime => Some(Observation::GatewayFailure),
+            Self::Failed(_) | Self::TimedOut | Self::Idle | Self::OutOfTime => Some(Observation::GatewayFailure),
         }
     }
 
@@ -125,6 +128,7 @@ impl Tried {
             Self::Answered(_) => None,
             Self::Failed(error) => Some(reason(error).as_str()),
             Self::TimedOut => Some(Reason::PerTryTimeout.as_str()),
+            Self::Idle => Some(Reason::IdleTimeout.as_str()),
             Self::OutOfTime => Some(Reason::Timeout.as_str()),
         }
     }
@@ -132,16 +136,8 @@ impl Tried {
     fn status(&self) -> Option<u16> {
         match self {
             Self::Answered(response) => Some(response.status().as_u16()),
-            Self::Failed(_) | Self::TimedOut | Self::OutOfTime => None,
+            Self::Failed(_) | Self::TimedOut | Self::Idle | Self::OutOfTime => None,
         }
-    }
-}
-
-fn observation(status: StatusCode) -> Observation {
-    match status.as_u16() {
-        502..=504 => Observation::GatewayFailure,
-        500.. => Observation::ServerError,
-        _ => Observation::Success,
     }
 }
 
@@ -198,15 +194,7 @@ impl<'a> Attempts<'a> {
         loop {
             let endpoint = self.pick()?;
             let request = self.next_request(&endpoint, exchange)?;
-            let limit = self.forward.timeouts.per_try.into_iter().chain(self.deadline.left()).min();
-            let tried = match limit {
-                None => sent(endpoint.send(request).await),
-                Some(limit) => match tokio::time::timeout(limit, endpoint.send(request)).await {
-                    Ok(answered) => sent(answered),
-                    Err(_) if self.deadline.is_over() => Tried::OutOfTime,
-                    Err(_) => Tried::TimedOut,
-                },
-            };
+            let tried = self.within_limits(endpoint.send(request)).await;
             match self.judge(&endpoint, &tried) {
                 Judged::Final { wanted } => return self.finish(tried, wanted, &endpoint, exchange),
                 Judged::Again { after } => {
@@ -217,6 +205,45 @@ impl<'a> Attempts<'a> {
                         tokio::time::sleep(after).await;
                     }
                 }
+            }
+        }
+    }
+
+    /// One attempt, until what comes first of its own time, the request's, and standing still.
+    async fn within_limits(&self, sending: impl Future<Output = Result<Response<Body>, SendError>>) -> Tried {
+        let sending = async {
+            match self.forward.timeouts.idle {
+                None => sent(sending.await),
+                Some(idle) => self.unless_idle(idle, sending).await,
+            }
+        };
+        let limit = self.forward.timeouts.per_try.into_iter().chain(self.deadline.left()).min();
+        match limit {
+            None => sending.await,
+            Some(limit) => match tokio::time::timeout(limit, sending).await {
+                Ok(tried) => tried,
+                Err(_) if self.deadline.is_over() => Tried::OutOfTime,
+                Err(_) => Tried::TimedOut,
+            },
+        }
+    }
+
+    /// The answer's own idleness is its body's business; until it comes, the request's body is what may move.
+    async fn unless_idle(
+        &self,
+        idle: Duration,
+        sending: impl Future<Output = Result<Response<Body>, SendError>>,
+    ) -> Tried {
+        let mut sending = pin!(sending);
+        let mut since = Instant::now();
+        loop {
+            let until = tokio::time::Instant::from_std(since + idle);
+            if let Ok(answered) = tokio::time::timeout_at(until, sending.as_mut()).await {
+                return sent(answered);
+            }
+            match self.body.as_ref().and_then(Replayable::last_moved).filter(|moved| *moved > since) {
+                Some(moved) => since = moved,
+                None => return Tried::Idle,
             }
         }
     }
@@ -294,6 +321,11 @@ impl<'a> Attempts<'a> {
             Tried::OutOfTime => {
                 exchange.attempt_over(None, tried.reason());
                 Err(self.deadline.failure())
+            }
+            Tried::Idle => {
+                exchange.attempt_over(None, tried.reason());
+                let idle = self.forward.timeouts.idle.unwrap_or_default();
+                Err(Failure::new(Reason::IdleTimeout, format!("neither side moved for {idle:?}")))
             }
             Tried::TimedOut => {
                 let reason = Reason::PerTryTimeout;

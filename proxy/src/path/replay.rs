@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -39,6 +40,7 @@ struct Original {
     ended: bool,
     current_try: u32,
     copies: Vec<CopySender>,
+    moved: Option<Instant>,
 }
 
 impl Replayable {
@@ -53,6 +55,7 @@ impl Replayable {
             ended,
             current_try: 0,
             copies: Vec::new(),
+            moved: None,
         })))
     }
 
@@ -61,6 +64,11 @@ impl Replayable {
         let (sender, copy) = mirror::copy();
         self.0.borrow_mut().copies.push(sender);
         copy
+    }
+
+    /// When a part of the body was last passed on.
+    pub(crate) fn last_moved(&self) -> Option<Instant> {
+        self.0.borrow().moved
     }
 
     /// Whether the body can be sent again from its beginning.
@@ -139,6 +147,7 @@ impl Body for Replay {
             original.end();
             return Poll::Ready(None);
         };
+        original.moved = Some(Instant::now());
         original.copy(&frame);
         original.remember(&frame);
         if frame.is_trailers() || original.incoming.is_end_stream() {

@@ -56,7 +56,7 @@ impl Attempts<'_> {
     /// that may be repeated, and there must be an attempt left.
     fn may_hedge(&self) -> bool {
         let retry = &self.forward.retry;
-        let repeatable = retry.methods.as_ref().is_none_or(|methods| methods.contains(&self.request.method));
+        let repeatable = retry.may_repeat(&self.request.method);
         repeatable && self.made < retry.max_attempts && self.body.as_ref().is_none_or(Replayable::is_complete)
     }
 
