@@ -2,11 +2,11 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderMap, Request, Response, StatusCode, Version, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::Incoming;
@@ -153,6 +153,74 @@ pub async fn whole(response: impl Future<Output = hyper::Result<Response<Incomin
     let exchange = async {
         let (parts, body) = response.await?.into_parts();
         Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
+    };
+    timeout(ANSWER, exchange).await.context("no whole answer within 15 s")?
+}
+
+/// An answer as far as it came.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, as text.
+    pub body: String,
+    /// The trailers; `None`: the body broke off.
+    pub trailers: Option<HeaderMap>,
+    /// From the request's first byte to the answer's last.
+    pub elapsed: Duration,
+}
+
+impl Answer {
+    /// A header, or else a trailer.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let trailer = || self.trailers.as_ref()?.get(name);
+        self.headers.get(name).or_else(trailer)?.to_str().ok()
+    }
+
+    /// Why a proxy answered by itself (`x-weft-reason`); empty: it did not.
+    pub fn reason(&self) -> &str {
+        self.header("x-weft-reason").unwrap_or_default()
+    }
+
+    /// Asserts the status and the reason.
+    ///
+    /// # Errors
+    /// With the whole answer.
+    pub fn expect(&self, status: u16, reason: &str) -> Result<()> {
+        let as_wanted = self.status == status && self.reason() == reason;
+        anyhow::ensure!(as_wanted, "expected {status} {reason:?}, not {self:?}");
+        Ok(())
+    }
+}
+
+/// Sends a request on a fresh connection (HTTP/2 where that is its version) and takes what comes back, whole or not.
+///
+/// # Errors
+/// Where there are no headers of an answer, or no end of it, within 15 seconds.
+pub async fn ask(pod: &Pod, address: SocketAddr, request: Request<Body>) -> Result<Answer> {
+    let begun = Instant::now();
+    let exchange = async {
+        let response = match request.version() {
+            Version::HTTP_2 => http2(pod, address).await?.send_request(request).await?,
+            _ => http1(pod, address).await?.send_request(request).await?,
+        };
+        let (parts, mut incoming) = response.into_parts();
+        let (mut body, mut trailers) = (Vec::new(), Some(HeaderMap::new()));
+        while let Some(frame) = incoming.frame().await {
+            match frame.map(hyper::body::Frame::into_data) {
+                Ok(Ok(data)) => body.extend_from_slice(&data),
+                Ok(Err(frame)) => trailers = frame.into_trailers().ok(),
+                Err(_) => {
+                    trailers = None;
+                    break;
+                }
+            }
+        }
+        let body = String::from_utf8_lossy(&body).into_owned();
+        let (status, headers) = (parts.status.as_u16(), parts.headers);
+        anyhow::Ok(Answer { status, headers, body, trailers, elapsed: begun.elapsed() })
     };
     timeout(ANSWER, exchange).await.context("no whole answer within 15 s")?
 }

@@ -6,6 +6,7 @@
 
 pub mod apps;
 pub mod capture;
+pub mod cast;
 pub mod client;
 pub mod collector;
 pub mod duo;

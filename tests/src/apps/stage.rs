@@ -69,6 +69,8 @@ struct State {
     scenes: BTreeMap<String, Scene>,
     /// What each pod does over and over, and how often it did.
     habits: BTreeMap<String, (Vec<Act>, usize)>,
+    /// What a pod answers at a path, whatever else it does.
+    doors: BTreeMap<(String, String), Act>,
     /// Requests without a scene.
     seen: Vec<Seen>,
     connections: BTreeMap<String, u64>,
@@ -104,6 +106,11 @@ impl Stage {
     /// The same, in turns: as an application that works now and then.
     pub fn flap(&self, pod: &Pod, acts: impl IntoIterator<Item = Act>) {
         self.0.lock().habits.insert(pod.name().to_owned(), (acts.into_iter().collect(), 0));
+    }
+
+    /// How the pod answers at this very path, from now on: requests that are neither in a scene nor counted.
+    pub fn at(&self, pod: &Pod, path: &str, act: Act) {
+        self.0.lock().doors.insert((pod.name().to_owned(), path.to_owned()), act);
     }
 
     /// The requests of a scene so far, in order.
@@ -161,8 +168,11 @@ impl Stage {
 
     /// Remembers the request and tells what to do with it.
     fn note(&self, seen: Seen) -> Act {
-        let State { scenes, habits, seen: others, .. } = &mut *self.0.lock();
+        let State { scenes, habits, doors, seen: others, .. } = &mut *self.0.lock();
         let pod = seen.pod.clone();
+        if let Some(act) = doors.get(&(pod.clone(), seen.uri.path().to_owned())) {
+            return act.clone();
+        }
         let scene = seen.header(SCENE).and_then(|name| scenes.get_mut(name));
         let played = match scene {
             Some(scene) => {
