@@ -1,6 +1,7 @@
 //! The attempts of one request: endpoints are tried until one's answer counts, or nothing more may be tried.
 
 mod hedge;
+mod outcome;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -10,24 +11,22 @@ use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
-use weft_rules::outlier::Observation;
-use weft_rules::retry::{Outcome, Verdict};
+use weft_rules::retry::Verdict;
 use weft_rules::route::Forward;
 use weft_rules::timeouts::{self, GRPC_TIMEOUT, Timeouts};
 
 use super::affinity::Affinity;
-use super::answer::{Reason, grpc_status};
+use super::answer::Reason;
 use super::body::Body;
-use super::discard::discard;
 use super::exchange::Exchange;
 use super::replay::Replayable;
 use super::route::Failure;
 use super::upstream::{ClusterState, EndpointState, PickBy, SendError};
 use crate::discovery::Cluster;
 use crate::telemetry::access_log::Flag;
-use crate::telemetry::conditions::Breaker;
 use crate::telemetry::metrics::Event;
 use crate::worker::Worker;
+use outcome::{Tried, give_up, reason, sent};
 
 /// When a request's time is over.
 #[derive(Clone, Copy, Debug)]
@@ -77,18 +76,6 @@ pub(super) struct Attempts<'a> {
     tried: Vec<SocketAddr>,
 }
 
-/// How an attempt ended.
-enum Tried {
-    Answered(Response<Body>),
-    Failed(SendError),
-    /// The time for one attempt was over.
-    TimedOut,
-    /// Neither side moved for as long as the route allows.
-    Idle,
-    /// The time for all attempts was over.
-    OutOfTime,
-}
-
 /// Whether an attempt was the last.
 enum Judged {
     Final {
@@ -98,70 +85,6 @@ enum Judged {
     Again {
         after: Duration,
     },
-}
-
-impl Tried {
-    fn outcome(&self) -> Outcome<'_> {
-        match self {
-            Self::Answered(response) => Outcome::Answer {
-                status: response.status(),
-                headers: response.headers(),
-                grpc_status: grpc_status(response.headers()),
-            },
-            Self::Failed(error) if error.is_unhandled() => Outcome::Unsent,
-            Self::Failed(_) => Outcome::Reset,
-            Self::TimedOut | Self::Idle | Self::OutOfTime => Outcome::PerTryTimeout,
-        }
-    }
-
-    fn observation(&self) -> Option<Observation> {
-        match self {
-            Self::Answered(response) => Some(Observation::of_status(response.status())),
-            // What a limit of our own says tells nothing about the endpoint.
-            Self::Failed(SendError::Overflow(_)) => None,
-            Self::Failed(_) | Self::TimedOut | Self::Idle | Self::OutOfTime => Some(Observation::GatewayFailure),
-        }
-    }
-
-    fn reason(&self) -> Option<&'static str> {
-        match self {
-            Self::Answered(_) => None,
-            Self::Failed(error) => Some(reason(error).as_str()),
-            Self::TimedOut => Some(Reason::PerTryTimeout.as_str()),
-            Self::Idle => Some(Reason::IdleTimeout.as_str()),
-            Self::OutOfTime => Some(Reason::Timeout.as_str()),
-        }
-    }
-
-    fn status(&self) -> Option<u16> {
-        match self {
-            Self::Answered(response) => Some(response.status().as_u16()),
-            Self::Failed(_) | Self::TimedOut | Self::Idle | Self::OutOfTime => None,
-        }
-    }
-}
-
-fn reason(error: &SendError) -> Reason {
-    match error {
-        SendError::Overflow(overflow) => overflow_reason(overflow.which),
-        error if error.is_unhandled() => Reason::ConnectFailed,
-        _ => Reason::UpstreamReset,
-    }
-}
-
-/// The reason that goes with a limit.
-fn overflow_reason(which: Breaker) -> Reason {
-    match which {
-        Breaker::Requests => Reason::OverflowRequests,
-        Breaker::Pending => Reason::OverflowPending,
-        Breaker::Connections => Reason::OverflowConnections,
-    }
-}
-
-impl From<super::upstream::Overflow> for Failure {
-    fn from(overflow: super::upstream::Overflow) -> Self {
-        Self::new(overflow_reason(overflow.which), overflow.to_string())
-    }
 }
 
 /// The answer that counts, and who gave it.
@@ -334,18 +257,5 @@ impl<'a> Attempts<'a> {
                 Err(Failure::new(reason, format!("no answer within {limit:?}, the time for one attempt")))
             }
         }
-    }
-}
-
-fn sent(answered: Result<Response<Body>, SendError>) -> Tried {
-    answered.map_or_else(Tried::Failed, Tried::Answered)
-}
-
-/// Nobody waits for the rest of an answer that does not count.
-fn give_up(tried: Tried) {
-    if let Tried::Answered(response) = tried
-        && !http_body::Body::is_end_stream(response.body())
-    {
-        tokio::task::spawn_local(discard(response.into_body()));
     }
 }

@@ -8,7 +8,8 @@ use std::time::Instant;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 
-use super::{Attempts, Judged, Sent, Tried, give_up, sent};
+use super::outcome::{Tried, give_up, sent};
+use super::{Attempts, Judged, Sent};
 use crate::path::exchange::Exchange;
 use crate::path::replay::Replayable;
 use crate::path::upstream::EndpointState;
