@@ -6,13 +6,15 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
+use weft_rules::hash::hash_of;
 
 use super::detect::{self, Detected};
 use super::http::Version;
 use super::mesh::Tunnel;
-use super::upstream::{Carried, Connection, PickBy, SendError};
+use super::upstream::{Carried, ClusterState, Connection, PickBy, SendError};
 use super::{copy, socket};
 use crate::discovery::Destination;
 use crate::telemetry::metrics::{Direction, WireProtocol};
@@ -34,7 +36,7 @@ pub(crate) async fn outbound(
     server_name: Option<&str>,
 ) -> io::Result<()> {
     let _open = worker.telemetry.connection(Direction::Outbound, WireProtocol::Opaque);
-    match connect(worker, destination, server_name).await {
+    match connect(worker, &stream, destination, server_name).await {
         Ok((upstream, carried)) => within(&carried, carry(stream, read, upstream)).await,
         Err(error) => {
             socket::reset_on_close(&stream);
@@ -61,7 +63,7 @@ pub(crate) async fn server_first(
     mut stream: TcpStream,
     destination: &Destination,
 ) -> io::Result<Spoke> {
-    let (upstream, carried) = match connect(worker, destination, None).await {
+    let (upstream, carried) = match connect(worker, &stream, destination, None).await {
         Ok(upstream) => upstream,
         Err(error) => {
             socket::reset_on_close(&stream);
@@ -103,6 +105,7 @@ pub(crate) async fn passthrough(worker: &Rc<Worker>, stream: TcpStream, address:
 
 async fn connect(
     worker: &Rc<Worker>,
+    client: &TcpStream,
     destination: &Destination,
     server_name: Option<&str>,
 ) -> io::Result<(Connection, Carried)> {
@@ -113,10 +116,11 @@ async fn connect(
         };
         worker.upstreams.cluster(clusters.pick(rand::random()))
     };
+    let hash = place(&cluster, client);
     let mut tried = Vec::new();
     let mut last: Option<SendError> = None;
     while tried.len() < MAX_TRIES {
-        let by = PickBy { tried: &tried, ..PickBy::default() };
+        let by = PickBy { hash, tried: &tried, ..PickBy::default() };
         let Some(endpoint) = cluster.pick(&worker.upstreams, &by, Instant::now()) else { break };
         if tried.contains(&endpoint.endpoint.address) {
             break;
@@ -136,6 +140,13 @@ async fn connect(
         Some(error) => io::Error::other(error),
         None => io::Error::other(format!("{} has no endpoint", cluster.name())),
     })
+}
+
+/// The connection's place by its client's address, where the cluster's policy asks for that.
+fn place(cluster: &ClusterState, client: &TcpStream) -> Option<u64> {
+    let keys = Some(cluster.hash_keys()).filter(|keys| !keys.is_empty())?;
+    let source = socket::canonical(client.peer_addr().ok()?).ip();
+    hash_of(keys, &HeaderMap::new(), source, rand::random()).map(|hashed| hashed.hash)
 }
 
 /// Ends a connection that has become as old as its cluster's policy allows.
