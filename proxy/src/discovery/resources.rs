@@ -14,8 +14,11 @@ use std::sync::Arc;
 
 use weft_api::names::INBOUND_LISTENER;
 use weft_api::xds::pb::envoy::config::core::v3::{ConfigSource, SocketAddress, address, config_source, socket_address};
+use weft_api::xds::pb::envoy::r#type::v3::FractionalPercent;
+use weft_api::xds::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 use weft_api::xds::pb::google::protobuf::{self, Any};
 use weft_api::xds::{self, ResourceKind};
+use weft_rules::share::Share;
 
 pub(super) use cluster::{ClusterSpec, Discovery, HostPort};
 pub(super) use fault::Fault;
@@ -99,6 +102,40 @@ fn duration(field: &str, duration: protobuf::Duration) -> Result<std::time::Dura
         (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Ok(std::time::Duration::new(seconds, nanos)),
         _ => Err(Fault::new(field, format!("{}s and {}ns is not a duration", duration.seconds, duration.nanos))),
     }
+}
+
+/// A duration above zero.
+fn above_zero(field: &str, value: protobuf::Duration) -> Result<std::time::Duration, Fault> {
+    match duration(field, value)? {
+        zero if zero.is_zero() => Err(Fault::new(field, "is 0")),
+        above => Ok(above),
+    }
+}
+
+/// A bound on time; 0 means that there is none.
+fn limited(field: &str, bound: protobuf::Duration) -> Result<Option<std::time::Duration>, Fault> {
+    duration(field, bound).map(|bound| (!bound.is_zero()).then_some(bound))
+}
+
+/// A share of all requests; none where it is not told.
+fn share(field: &str, fraction: Option<&FractionalPercent>) -> Result<Share, Fault> {
+    let Some(fraction) = fraction else { return Ok(Share::NONE) };
+    let denominator = match DenominatorType::try_from(fraction.denominator) {
+        Ok(DenominatorType::Hundred) => 100,
+        Ok(DenominatorType::TenThousand) => 10_000,
+        Ok(DenominatorType::Million) => 1_000_000,
+        Err(_) => return Err(Fault::new(field, "has no known denominator")),
+    };
+    Ok(Share::from(fraction.numerator, denominator))
+}
+
+/// A number of percent from 0 to 100, without a fraction.
+fn percent(field: &str, percent: f64) -> Result<u8, Fault> {
+    if !(0.0..=100.0).contains(&percent) {
+        return Err(Fault::new(field, format!("{percent} is not from 0 to 100")));
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is from 0 to 100")]
+    Ok(percent.round() as u8)
 }
 
 /// The `address` field of an endpoint: a TCP address with a port, the host as text.

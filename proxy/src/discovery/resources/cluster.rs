@@ -1,13 +1,20 @@
-//! Cluster -> how its endpoints are found.
+//! Cluster -> how its endpoints are found, and what applies to the traffic that goes there.
+
+mod balance;
+mod health;
+mod limits;
+mod outlier;
 
 use std::sync::Arc;
 
-use weft_api::xds::Cluster;
 use weft_api::xds::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
+use weft_api::xds::pb::envoy::config::core::v3::HttpProtocolOptions;
 use weft_api::xds::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
+use weft_api::xds::pb::google::protobuf;
+use weft_api::xds::{self, Cluster};
 
 use super::fault::{Fault, Within as _, refuse};
-use super::{duration, require_ads, socket_address};
+use super::{duration, limited, require_ads, socket_address};
 use crate::discovery::values::ClusterPolicy;
 
 /// A cluster.
@@ -33,10 +40,21 @@ pub(in crate::discovery) struct HostPort {
     pub(in crate::discovery) port: u16,
 }
 
-/// Checks a cluster. Circuit breakers and outlier detection are the proxy's own, so those fields are not read.
+/// Checks a cluster.
 pub(super) fn parse(cluster: &Cluster) -> Result<ClusterSpec, Fault> {
-    refuse!(cluster; transport_socket, transport_socket_matches, transport_socket_matcher, health_checks,
-        lb_subset_config, upstream_bind_config, filters, load_balancing_policy, upstream_config);
+    refuse!(cluster; transport_socket, transport_socket_matches, transport_socket_matcher, lb_subset_config,
+        upstream_bind_config, filters, upstream_config);
+    Ok(ClusterSpec { policy: Arc::new(policy(cluster)?), discovery: discovery(cluster)? })
+}
+
+fn policy(cluster: &Cluster) -> Result<ClusterPolicy, Fault> {
+    let breakers = cluster.circuit_breakers.as_ref().map(limits::limits).transpose().within("circuit_breakers")?;
+    let (limits, budget) = breakers.unwrap_or_default();
+    let outlier = cluster.outlier_detection.as_ref().map(outlier::policy).transpose().within("outlier_detection")?;
+    let defaults = HttpProtocolOptions::default();
+    // Deprecated in favour of an extension that says the same in another place.
+    #[allow(deprecated)]
+    let http = cluster.common_http_protocol_options.as_ref().unwrap_or(&defaults);
     let connect_timeout = match cluster.connect_timeout {
         Some(timeout) => duration("connect_timeout", timeout)?,
         None => ClusterPolicy::CONNECT_TIMEOUT,
@@ -44,21 +62,37 @@ pub(super) fn parse(cluster: &Cluster) -> Result<ClusterSpec, Fault> {
     if connect_timeout.is_zero() {
         return Err(Fault::new("connect_timeout", "is 0; no connection could be established"));
     }
+    let http_time = |field, time: Option<protobuf::Duration>| {
+        let time = time.map(|time| limited(field, time)).transpose().within("common_http_protocol_options");
+        time.map(Option::flatten)
+    };
+    let manifest = xds::metadata_text(cluster.metadata.as_ref(), xds::METADATA_MANIFEST);
+    Ok(ClusterPolicy {
+        balance: balance::policy(cluster)?,
+        limits,
+        budget,
+        outlier,
+        health: health::policy(&cluster.health_checks)?,
+        connect_timeout,
+        idle_timeout: http_time("idle_timeout", http.idle_timeout)?,
+        max_connection_age: http_time("max_connection_duration", http.max_connection_duration)?,
+        max_stream_age: http_time("max_stream_duration", http.max_stream_duration)?,
+        manifest: manifest.unwrap_or_default().into(),
+    })
+}
+
+fn discovery(cluster: &Cluster) -> Result<Discovery, Fault> {
     let kind = match cluster.cluster_discovery_type {
         Some(ClusterDiscoveryType::Type(kind)) => DiscoveryType::try_from(kind).ok(),
         Some(ClusterDiscoveryType::ClusterType(_)) => None,
         None => Some(DiscoveryType::Static),
     };
-    let discovery = match kind {
-        Some(DiscoveryType::Eds) => eds(cluster)?,
-        Some(DiscoveryType::StrictDns) => Discovery::Dns(hosts(cluster).within("load_assignment")?),
-        Some(other) => {
-            return Err(Fault::new("type", format!("{} is not EDS or STRICT_DNS", other.as_str_name())));
-        }
-        None => return Err(Fault::new("cluster_type", "is not supported; use EDS or STRICT_DNS")),
-    };
-    let policy = ClusterPolicy { connect_timeout, ..ClusterPolicy::default() };
-    Ok(ClusterSpec { policy: Arc::new(policy), discovery })
+    match kind {
+        Some(DiscoveryType::Eds) => eds(cluster),
+        Some(DiscoveryType::StrictDns) => hosts(cluster).within("load_assignment").map(Discovery::Dns),
+        Some(other) => Err(Fault::new("type", format!("{} is not EDS or STRICT_DNS", other.as_str_name()))),
+        None => Err(Fault::new("cluster_type", "is not supported; use EDS or STRICT_DNS")),
+    }
 }
 
 fn eds(cluster: &Cluster) -> Result<Discovery, Fault> {

@@ -56,7 +56,11 @@ pub(super) fn unset<T: Default + PartialEq>(field: &str, value: &T) -> Result<()
 /// Refuses a message that sets one of these fields: they change what it means, and are not supported.
 macro_rules! refuse {
     ($message:expr; $($field:ident),+ $(,)?) => {
-        $(crate::discovery::resources::fault::unset(stringify!($field), &$message.$field)?;)+
+        $(
+            // A field that Envoy has deprecated changes the meaning all the same.
+            #[allow(deprecated)]
+            crate::discovery::resources::fault::unset(stringify!($field), &$message.$field)?;
+        )+
     };
 }
 pub(super) use refuse;

@@ -75,37 +75,36 @@ impl Default for PortSpec {
 
 /// Checks the inbound listener.
 pub(super) fn parse(listener: &Listener) -> Result<InboundSpec, Fault> {
-    let detects = listener::check_listener(listener)?;
+    let detects = listener::check_listener(listener)?.http;
     let mut ports: HashMap<u16, Chains> = HashMap::with_capacity(listener.filter_chains.len());
     for (index, chain) in listener.filter_chains.iter().enumerate() {
         add_chain(&mut ports, chain, detects).within_item("filter_chains", index)?;
     }
     let ports = ports.into_iter().map(|(port, chains)| Ok((port, chains.policy(port)?)));
     let ports = ports.collect::<Result<_, Fault>>().within("filter_chains")?;
-    let others = match &listener.default_filter_chain {
-        Some(chain) => parse_default(chain).within("default_filter_chain")?,
-        None => PortSpec::default(),
-    };
-    Ok(InboundSpec { ports, others, zone: "".into() })
+    let default = listener.default_filter_chain.as_ref();
+    let others = default.map(parse_default).transpose().within("default_filter_chain")?.unwrap_or_default();
+    let zone = xds::metadata_text(default.and_then(|chain| chain.metadata.as_ref()), xds::METADATA_ZONE);
+    Ok(InboundSpec { ports, others, zone: zone.unwrap_or_default().into() })
 }
 
 /// The chains of one port, by what they take.
 #[derive(Default)]
 struct Chains {
     /// The connections that begin as HTTP.
-    begins_as_http: Option<Mtls>,
+    begins_as_http: Option<(LimitsSpec, Mtls)>,
     /// All, or all others.
-    rest: Option<(Protocol, Mtls)>,
+    rest: Option<(Speaks, Mtls)>,
 }
 
 impl Chains {
     fn policy(self, port: u16) -> Result<PortSpec, Fault> {
         match (self.begins_as_http, self.rest) {
-            (None, Some((protocol, mtls))) => Ok(PortSpec { protocol, mtls, limits: LimitsSpec::default() }),
-            (Some(http), Some((Protocol::Opaque, mtls))) if http == mtls => {
-                Ok(PortSpec { protocol: Protocol::Detect, mtls, limits: LimitsSpec::default() })
+            (None, Some((speaks, mtls))) => Ok(speaks.port(mtls)),
+            (Some((limits, http)), Some((Speaks::Bytes, mtls))) if http == mtls => {
+                Ok(PortSpec { protocol: Protocol::Detect, mtls, limits })
             }
-            (Some(_), Some((Protocol::Opaque, _))) => {
+            (Some(_), Some((Speaks::Bytes, _))) => {
                 Err(Fault::here(format!("the two chains of port {port} disagree about mtls")))
             }
             (Some(_), _) => Err(Fault::here(format!("port {port} has no tcp_proxy chain for what is not HTTP"))),
@@ -122,16 +121,16 @@ fn add_chain(ports: &mut HashMap<u16, Chains>, chain: &FilterChain, detects: boo
         return Err(Fault::new("filter_chain_match.destination_port", "is not a port from 1 to 65535"));
     };
     let for_http = listener::match_protocols(chain_match).within("filter_chain_match")?;
-    let (protocol, mtls) = (protocol(chain)?, mtls(chain)?);
+    let (speaks, mtls) = (speaks(chain)?, mtls(chain)?);
     let chains = ports.entry(port).or_default();
-    let taken = match (for_http, protocol) {
+    let taken = match (for_http, speaks) {
         (true, _) if !detects => {
             let reason = "needs the listener filter http_inspector";
             return Err(Fault::new("filter_chain_match.application_protocols", reason));
         }
-        (true, Protocol::Http) => chains.begins_as_http.replace(mtls).is_some(),
+        (true, Speaks::Http(limits)) => chains.begins_as_http.replace((limits, mtls)).is_some(),
         (true, _) => return Err(Fault::new("filters[0]", "is not an http_connection_manager, but asks for HTTP")),
-        (false, _) => chains.rest.replace((protocol, mtls)).is_some(),
+        (false, speaks) => chains.rest.replace((speaks, mtls)).is_some(),
     };
     if taken {
         Err(Fault::new("filter_chain_match", format!("another chain takes port {port} already")))
@@ -145,21 +144,36 @@ fn parse_default(chain: &FilterChain) -> Result<PortSpec, Fault> {
     if let Some(chain_match) = &chain.filter_chain_match {
         refuse!(chain_match; destination_port, application_protocols);
     }
-    let protocol = match protocol(chain)? {
-        Protocol::Http => Protocol::Http,
-        Protocol::Opaque | Protocol::Detect => Protocol::Detect,
-    };
-    Ok(PortSpec { protocol, mtls: mtls(chain)?, limits: LimitsSpec::default() })
+    let port = speaks(chain)?.port(mtls(chain)?);
+    let protocol = if port.protocol == Protocol::Http { Protocol::Http } else { Protocol::Detect };
+    Ok(PortSpec { protocol, ..port })
 }
 
-fn protocol(chain: &FilterChain) -> Result<Protocol, Fault> {
+/// What one chain takes.
+enum Speaks {
+    Http(LimitsSpec),
+    Bytes,
+}
+
+impl Speaks {
+    fn port(self, mtls: Mtls) -> PortSpec {
+        match self {
+            Self::Http(limits) => PortSpec { protocol: Protocol::Http, mtls, limits },
+            Self::Bytes => PortSpec { protocol: Protocol::Opaque, mtls, limits: LimitsSpec::default() },
+        }
+    }
+}
+
+fn speaks(chain: &FilterChain) -> Result<Speaks, Fault> {
     match listener::filter(chain)? {
-        Network::Http(manager) if manager.route_specifier.is_none() => Ok(Protocol::Http),
+        Network::Http(manager) if manager.route_specifier.is_none() => {
+            rate_limit::limits(&manager.http_filters).within("filters[0].typed_config").map(Speaks::Http)
+        }
         Network::Http(_) => {
             Err(Fault::new("filters[0].typed_config.route_specifier", "is set; inbound requests are not routed"))
         }
         Network::Tcp(proxy) if proxy.cluster_specifier == Some(ClusterSpecifier::Cluster(APPLICATION.to_owned())) => {
-            Ok(Protocol::Opaque)
+            Ok(Speaks::Bytes)
         }
         Network::Tcp(_) => Err(Fault::new("filters[0].typed_config.cluster", format!("is not {APPLICATION:?}"))),
     }
