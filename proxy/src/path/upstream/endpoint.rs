@@ -1,5 +1,6 @@
 //! One worker's view of an endpoint: its load, its connections, and the way to send something there.
 
+mod connections;
 mod load;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -16,8 +17,6 @@ use weft_rules::outlier::Observation;
 
 use super::SendError;
 use super::cluster::Core;
-use super::held::Held;
-use super::limits::Limiter;
 use super::{http1, http2};
 use crate::discovery::Endpoint;
 use crate::path::body::Body;
@@ -98,14 +97,6 @@ pub(crate) struct Carried {
     pub(crate) max_age: Option<Duration>,
     _load: Load,
     _permit: Option<OwnedSemaphorePermit>,
-}
-
-/// Leave to use a connection.
-enum Slot {
-    /// To open one.
-    New(Option<OwnedSemaphorePermit>),
-    /// To use one that has become idle.
-    Idle(http1::Pooled),
 }
 
 impl EndpointState {
@@ -199,38 +190,12 @@ impl EndpointState {
         &self.standing
     }
 
-    /// Closes connections that were idle for too long.
-    pub(super) fn prune(&self, now: Instant) {
-        self.http1.prune(now);
-        if let Some(http2) = self.http2.get().filter(|_| self.pending.get() == 0) {
-            // Without a policy it stays for as long as the other side lets it.
-            self.reach.idle_timeout.inspect(|patience| http2.prune(now, *patience));
-        }
-    }
-
-    /// Closes all connections that nobody uses, for others who need them more.
-    pub(super) fn close_idle(&self) {
-        self.http1.clear();
-        if let Some(http2) = self.http2.get().filter(|_| self.pending.get() == 0) {
-            http2.clear();
-        }
-    }
-
-    /// Whether it has a connection or something under way.
-    pub(super) fn is_used(&self) -> bool {
-        self.pending.get() > 0 || !self.http1.is_empty() || self.http2.get().is_some_and(|http2| http2.is_open())
-    }
-
     async fn send_http1(&self, mut request: Request<Body>) -> Result<(Response<Body>, http1::Pooled), SendError> {
         // A pooled connection may just be closing; a request that it gives back untouched goes on to the next.
         loop {
-            let slot = match self.http1.checkout() {
-                Some(idle) => Slot::Idle(idle),
-                None => self.slot().await?,
-            };
-            let (connection, is_new) = match slot {
-                Slot::Idle(idle) => (idle, false),
-                Slot::New(permit) => (self.connect_http1(permit).await?, true),
+            let (connection, is_new) = match self.http1.checkout() {
+                Some(idle) => (idle, false),
+                None => self.http1_connection().await?,
             };
             match http1::send(self.endpoint.address, connection, request).await {
                 Ok(answered) => return Ok(answered),
@@ -240,28 +205,15 @@ impl EndpointState {
         }
     }
 
-    async fn connect_http1(&self, permit: Option<OwnedSemaphorePermit>) -> Result<http1::Pooled, SendError> {
-        let connected = match &self.reach.mesh {
-            Some(peer) => {
-                let tunnel = Box::pin(peer.tunnel(self.endpoint.address, true, self.patience())).await?;
-                let ending = tunnel.ending();
-                http1::handshake(tunnel, permit, Some(ending)).await
-            }
-            None => http1::handshake(self.dial().await?, permit, None).await,
-        };
-        connected.map_err(|source| SendError::Http { address: self.endpoint.address, source, unhandled: true })
-    }
-
     async fn send_http2(&self, mut request: Request<Body>) -> Result<Response<Body>, SendError> {
         complete_uri(&mut request, self.endpoint.address);
         let Some(peer) = &self.reach.mesh else {
-            let http2 = self.http2.get_or_init(|| Box::new(http2::Shared::new()));
-            let bounds = http2::Bounds { connect_timeout: self.reach.timeout, max_age: self.reach.max_age };
-            let dial = async || {
-                let permit = self.permit().await?;
-                Ok(Held::new(self.dial().await?, permit))
+            let http2 = self.http2.get_or_init(Box::default);
+            let sender = match http2.usable(self.reach.max_age) {
+                Some(sender) => sender,
+                None => Box::pin(self.connect_http2(http2)).await?,
             };
-            return http2.send(self.endpoint.address, request, bounds, dial).await;
+            return http2.send(self.endpoint.address, sender, request).await;
         };
         if let Ok(destination) = self.endpoint.address.to_string().try_into() {
             request.headers_mut().insert(mesh::DESTINATION, destination);
@@ -277,61 +229,6 @@ impl EndpointState {
         let address = self.endpoint.address;
         let connected = socket::connect(address, self.reach.mark, self.reach.timeout).await;
         connected.map_err(|source| SendError::Connect { address, source })
-    }
-
-    /// The limits of connections, where there are any.
-    fn limiter(&self) -> Option<&Limiter> {
-        let limiter = self.core.as_ref()?.limiter.as_deref()?;
-        limiter.limits_connections().then_some(limiter)
-    }
-
-    /// Leave to open a connection.
-    async fn permit(&self) -> Result<Option<OwnedSemaphorePermit>, SendError> {
-        let Some(limiter) = self.limiter() else { return Ok(None) };
-        if let Some(permit) = limiter.try_connection() {
-            return Ok(Some(permit));
-        }
-        let _waiting = limiter.wait()?;
-        match tokio::time::timeout(self.reach.timeout, limiter.connection()).await {
-            Ok(permit) => Ok(permit),
-            Err(_) => Err(limiter.no_connection().into()),
-        }
-    }
-
-    /// Leave to open a connection for HTTP/1, or an idle one that somebody else has opened.
-    async fn slot(&self) -> Result<Slot, SendError> {
-        let Some(limiter) = self.limiter() else { return Ok(Slot::New(None)) };
-        if let Some(permit) = limiter.try_connection() {
-            return Ok(Slot::New(Some(permit)));
-        }
-        let _waiting = limiter.wait()?;
-        tokio::select! {
-            permit = limiter.connection() => Ok(Slot::New(permit)),
-            idle = self.http1.next_idle() => Ok(Slot::Idle(idle)),
-            () = tokio::time::sleep(self.reach.timeout) => Err(limiter.no_connection().into()),
-        }
-    }
-
-    /// Lets the HTTP/2 connection go when nothing is under way on it and others wait for one.
-    fn make_room(&self) {
-        if self.pending.get() == 0
-            && let Some(http2) = self.http2.get()
-            && self.limiter().is_some_and(|limiter| limiter.waiting() > 0)
-        {
-            http2.clear();
-        }
-    }
-
-    /// Keeps an idle connection, unless those who wait for one elsewhere need the room. They get their part: as many of
-    /// the connections as they are among all who wait.
-    fn give_back(&self, connection: http1::Pooled) {
-        if let Some(limiter) = self.limiter() {
-            let (here, all) = (self.http1.waiting(), limiter.waiting());
-            if all > here && rand::random_range(0..all) >= here {
-                return;
-            }
-        }
-        self.http1.give_back(connection);
     }
 }
 

@@ -1,7 +1,6 @@
 //! The one HTTP/2 connection of a worker to an endpoint without a sidecar, prior knowledge (RFC 9113 3.3).
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -20,31 +19,29 @@ use crate::path::mesh::{h2_cause, is_unhandled};
 /// A silent peer is asked for a sign of life this often.
 const PING: Duration = Duration::from_secs(10);
 
+/// A handle to a connection, to send requests by.
+pub(super) type Sender = SendRequest<Body>;
+
 /// The connection. One that is replaced ends when its last request has.
 pub(super) struct Shared {
     open: RefCell<Option<Open>>,
     last_used: Cell<Instant>,
     /// Held while dialling, so that all who wait share one dial.
-    dialling: tokio::sync::Mutex<()>,
+    pub(super) dialling: tokio::sync::Mutex<()>,
 }
 
 struct Open {
-    sender: SendRequest<Body>,
+    sender: Sender,
     since: Instant,
 }
 
-/// What bounds a connection.
-#[derive(Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) connect_timeout: Duration,
-    pub(super) max_age: Option<Duration>,
+impl Default for Shared {
+    fn default() -> Self {
+        Self { open: RefCell::default(), last_used: Cell::new(Instant::now()), dialling: tokio::sync::Mutex::default() }
+    }
 }
 
 impl Shared {
-    pub(super) fn new() -> Self {
-        Self { open: RefCell::default(), last_used: Cell::new(Instant::now()), dialling: tokio::sync::Mutex::default() }
-    }
-
     pub(super) fn is_open(&self) -> bool {
         self.open.borrow().as_ref().is_some_and(|open| !open.sender.is_closed())
     }
@@ -61,21 +58,31 @@ impl Shared {
         *self.open.borrow_mut() = None;
     }
 
-    /// Sends a request, over a new connection where there is none, or it is too old.
+    /// The connection, if there is one that is not too old.
+    pub(super) fn usable(&self, max_age: Option<Duration>) -> Option<Sender> {
+        let open = self.open.borrow();
+        let open = open.as_ref()?;
+        let usable = !open.sender.is_closed() && max_age.is_none_or(|max| open.since.elapsed() < max);
+        usable.then(|| open.sender.clone())
+    }
+
+    /// Makes a byte stream the connection.
+    pub(super) async fn open(&self, stream: Held<TcpStream>) -> hyper::Result<Sender> {
+        let sender = handshake(stream).await?;
+        *self.open.borrow_mut() = Some(Open { sender: sender.clone(), since: Instant::now() });
+        Ok(sender)
+    }
+
+    /// Sends a request.
     ///
     /// # Errors
     /// With whether the application may have seen the request.
     pub(super) async fn send(
         &self,
         address: SocketAddr,
+        mut sender: Sender,
         request: Request<Body>,
-        bounds: Bounds,
-        dial: impl AsyncFnOnce() -> Result<Held<TcpStream>, SendError>,
     ) -> Result<Response<Body>, SendError> {
-        let mut sender = match self.usable(bounds.max_age) {
-            Some(sender) => sender,
-            None => self.connect(address, bounds, dial).await?,
-        };
         self.last_used.set(Instant::now());
         let sent = sender.try_send_request(request).await;
         sent.map(|response| response.map(Body::from)).map_err(|mut error| {
@@ -85,36 +92,9 @@ impl Shared {
             SendError::Http { address, source, unhandled }
         })
     }
-
-    fn usable(&self, max_age: Option<Duration>) -> Option<SendRequest<Body>> {
-        let open = self.open.borrow();
-        let open = open.as_ref()?;
-        let usable = !open.sender.is_closed() && max_age.is_none_or(|max| open.since.elapsed() < max);
-        usable.then(|| open.sender.clone())
-    }
-
-    async fn connect(
-        &self,
-        address: SocketAddr,
-        bounds: Bounds,
-        dial: impl AsyncFnOnce() -> Result<Held<TcpStream>, SendError>,
-    ) -> Result<SendRequest<Body>, SendError> {
-        // Dialling has its own time-out; this one is for those who wait behind others that time out.
-        let Ok(_dialling) = tokio::time::timeout(bounds.connect_timeout, self.dialling.lock()).await else {
-            let source = io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
-            return Err(SendError::Connect { address, source });
-        };
-        if let Some(sender) = self.usable(bounds.max_age) {
-            return Ok(sender);
-        }
-        let connected = handshake(dial().await?).await;
-        let sender = connected.map_err(|source| SendError::Http { address, source, unhandled: true })?;
-        *self.open.borrow_mut() = Some(Open { sender: sender.clone(), since: Instant::now() });
-        Ok(sender)
-    }
 }
 
-async fn handshake(stream: Held<TcpStream>) -> hyper::Result<SendRequest<Body>> {
+async fn handshake(stream: Held<TcpStream>) -> hyper::Result<Sender> {
     let (sender, connection) = Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)

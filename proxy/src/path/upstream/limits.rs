@@ -114,6 +114,11 @@ impl Limiter {
         self.counters.connections.as_ref()
     }
 
+    /// Whether one more connection may be opened.
+    pub(super) fn has_room(&self) -> bool {
+        self.connections().is_none_or(|permits| permits.available_permits() > 0)
+    }
+
     /// Counts one more that waits for a connection, and has idle ones closed for it.
     ///
     /// # Errors
@@ -158,7 +163,7 @@ impl Limiter {
         let has_room = |which| match which {
             Breaker::Requests => !self.counters.requests.is_open(),
             Breaker::Pending => !self.counters.pending.is_open(),
-            Breaker::Connections => self.connections().is_none_or(|permits| permits.available_permits() > 0),
+            Breaker::Connections => self.has_room(),
         };
         self.breakers.settle(has_room);
     }

@@ -168,13 +168,15 @@ async fn what_cannot_wait_or_waits_in_vain_overflows() {
             let (_named, cluster) = world.cluster(policy, vec![at(application().await)]);
             let endpoint = world.pick(&cluster, &PickBy::default()).unwrap();
             let _held = endpoint.connect().await.unwrap();
-            let (waited, refused) = tokio::join!(ask(&endpoint, Version::HTTP_11), ask(&endpoint, Version::HTTP_11));
-            let which = |result| match result {
-                Err(SendError::Overflow(overflow)) => overflow.which,
-                other => panic!("{other:?}"),
-            };
-            assert_eq!(which(waited), Breaker::Connections);
-            assert_eq!(which(refused), Breaker::Pending);
+            for version in [Version::HTTP_11, Version::HTTP_2] {
+                let (waited, refused) = tokio::join!(ask(&endpoint, version), ask(&endpoint, version));
+                let which = |result| match result {
+                    Err(SendError::Overflow(overflow)) => overflow.which,
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(which(waited), Breaker::Connections);
+                assert_eq!(which(refused), Breaker::Pending);
+            }
             assert_eq!(open(&world), [Breaker::Connections, Breaker::Pending]);
         })
         .await;
