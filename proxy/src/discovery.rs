@@ -20,15 +20,17 @@ mod dns;
 mod graph;
 mod link;
 mod resources;
+mod snapshot;
 mod state;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod values;
 
 pub(crate) use client::{Client, Settings};
 pub(crate) use directory::{Answer, Counts, Directory};
+pub(crate) use snapshot::Snapshot;
 pub(crate) use state::ResourceState;
 pub(crate) use values::{
-    Cluster, ClusterCounters, ClusterPolicy, Destination, Endpoint, EndpointHealth, Endpoints, GlobalRule, Inbound,
-    LocalRule, Mtls, PortPolicy, Protocol, RateLimits, ServerNameMatch, Traffic,
+    Cluster, ClusterCounters, ClusterPolicy, Destination, Endpoint, EndpointHealth, Endpoints, GlobalRule, Mtls,
+    PortPolicy, Protocol, RateLimits, Traffic,
 };

@@ -1,7 +1,8 @@
 //! `weft-proxy`: the sidecar that stands beside a pod's application.
 //!
 //! `docs/life-of-a-connection.md` follows a connection through these files: `outbound` and `inbound` are the two
-//! itineraries, `path` has their stages. Public is the command line, [`run`].
+//! itineraries, `path` has their stages. Public are the command line, [`run`], and [`why`], which
+//! explains what the proxy would decide.
 
 mod admin;
 mod app;
@@ -16,6 +17,7 @@ mod outbound;
 mod path;
 mod telemetry;
 mod wait;
+pub mod why;
 mod worker;
 
 use clap::{Parser, Subcommand};

@@ -173,6 +173,11 @@ impl Graph {
         self.own.take()
     }
 
+    /// The route configuration of an address, as its listener says.
+    pub(super) fn route_configuration(&self, dialled: SocketAddr) -> Option<Arc<str>> {
+        self.listeners.get(&listener_key(dialled).name)?.routes.clone()
+    }
+
     /// All that is subscribed to, with the version that is held.
     pub(super) fn subscriptions(&self) -> impl Iterator<Item = (Key, Option<String>)> {
         self.slots.subscriptions()

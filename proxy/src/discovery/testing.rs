@@ -24,13 +24,13 @@ use weft_api::xds::pb::envoy::r#type::matcher::v3::RegexMatcher;
 use weft_api::xds::pb::google::protobuf::{Any, UInt32Value, value::Kind};
 use weft_api::xds::{self, Cluster, ClusterLoadAssignment, Listener, RouteConfiguration};
 
-pub(super) fn ads() -> Option<ConfigSource> {
+pub(crate) fn ads() -> Option<ConfigSource> {
     let ads = ConfigSourceSpecifier::Ads(AggregatedConfigSource {});
     Some(ConfigSource { config_source_specifier: Some(ads), ..ConfigSource::default() })
 }
 
 /// A resource as it comes in a response.
-pub(super) fn resource(name: &str, version: &str, any: Any) -> Resource {
+pub(crate) fn resource(name: &str, version: &str, any: Any) -> Resource {
     Resource { name: name.to_owned(), version: version.to_owned(), resource: Some(any), ..Resource::default() }
 }
 
@@ -40,43 +40,43 @@ fn chain(any: Any) -> FilterChain {
 }
 
 /// A chain of an outbound listener that routes requests.
-pub(super) fn http_chain(routes: &str) -> FilterChain {
+pub(crate) fn http_chain(routes: &str) -> FilterChain {
     let rds = Rds { config_source: ads(), route_config_name: routes.to_owned() };
     let route_specifier = Some(RouteSpecifier::Rds(rds));
     chain(xds::pack(&HttpConnectionManager { route_specifier, ..HttpConnectionManager::default() }))
 }
 
 /// A chain that leads to one cluster.
-pub(super) fn tcp_chain(cluster: &str) -> FilterChain {
+pub(crate) fn tcp_chain(cluster: &str) -> FilterChain {
     let cluster_specifier = Some(tcp_proxy::ClusterSpecifier::Cluster(cluster.to_owned()));
     chain(xds::pack(&TcpProxy { cluster_specifier, ..TcpProxy::default() }))
 }
 
 /// A chain of the inbound listener that takes requests.
-pub(super) fn application_http_chain() -> FilterChain {
+pub(crate) fn application_http_chain() -> FilterChain {
     chain(xds::pack(&HttpConnectionManager::default()))
 }
 
 /// The match of connections that begin as HTTP.
-pub(super) fn http_match() -> FilterChainMatch {
+pub(crate) fn http_match() -> FilterChainMatch {
     let protocols = ["http/1.0", "http/1.1", "h2c"].map(str::to_owned).into();
     FilterChainMatch { application_protocols: protocols, ..FilterChainMatch::default() }
 }
 
-pub(super) fn http_inspector() -> ListenerFilter {
+pub(crate) fn http_inspector() -> ListenerFilter {
     ListenerFilter { name: "envoy.filters.listener.http_inspector".to_owned(), ..ListenerFilter::default() }
 }
 
-pub(super) fn http_listener(name: &str, routes: &str) -> Listener {
+pub(crate) fn http_listener(name: &str, routes: &str) -> Listener {
     Listener { name: name.to_owned(), filter_chains: vec![http_chain(routes)], ..Listener::default() }
 }
 
-pub(super) fn tcp_listener(name: &str, cluster: &str) -> Listener {
+pub(crate) fn tcp_listener(name: &str, cluster: &str) -> Listener {
     Listener { name: name.to_owned(), filter_chains: vec![tcp_chain(cluster)], ..Listener::default() }
 }
 
 /// A listener that detects: HTTP by its routes, the rest to the cluster of the same name.
-pub(super) fn detecting_listener(name: &str, service: &str) -> Listener {
+pub(crate) fn detecting_listener(name: &str, service: &str) -> Listener {
     let http = FilterChain { filter_chain_match: Some(http_match()), ..http_chain(service) };
     Listener {
         name: name.to_owned(),
@@ -88,23 +88,23 @@ pub(super) fn detecting_listener(name: &str, service: &str) -> Listener {
 }
 
 /// A chain of the inbound listener for one port.
-pub(super) fn inbound_chain(port: u32, chain: FilterChain, mtls: Option<&str>) -> FilterChain {
+pub(crate) fn inbound_chain(port: u32, chain: FilterChain, mtls: Option<&str>) -> FilterChain {
     let matched = chain.filter_chain_match.clone().unwrap_or_default();
     let matched = FilterChainMatch { destination_port: Some(UInt32Value { value: port }), ..matched };
     let metadata = mtls.map(|mtls| xds::metadata([(xds::METADATA_MTLS, Kind::StringValue(mtls.to_owned()))]));
     FilterChain { filter_chain_match: Some(matched), metadata, ..chain }
 }
 
-pub(super) fn prefix(prefix: &str) -> RouteMatch {
+pub(crate) fn prefix(prefix: &str) -> RouteMatch {
     RouteMatch { path_specifier: Some(PathSpecifier::Prefix(prefix.to_owned())), ..RouteMatch::default() }
 }
 
-pub(super) fn regex(regex: &str) -> RouteMatch {
+pub(crate) fn regex(regex: &str) -> RouteMatch {
     let regex = RegexMatcher { regex: regex.to_owned(), ..RegexMatcher::default() };
     RouteMatch { path_specifier: Some(PathSpecifier::SafeRegex(regex)), ..RouteMatch::default() }
 }
 
-pub(super) fn route(matcher: RouteMatch, clusters: &[(&str, u32)]) -> Route {
+pub(crate) fn route(matcher: RouteMatch, clusters: &[(&str, u32)]) -> Route {
     let weight = |(name, value): &(&str, u32)| ClusterWeight {
         name: (*name).to_owned(),
         weight: Some(UInt32Value { value: *value }),
@@ -116,12 +116,12 @@ pub(super) fn route(matcher: RouteMatch, clusters: &[(&str, u32)]) -> Route {
     Route { r#match: Some(matcher), action: Some(Action::Route(action)), ..Route::default() }
 }
 
-pub(super) fn routes(name: &str, routes: Vec<Route>) -> RouteConfiguration {
+pub(crate) fn routes(name: &str, routes: Vec<Route>) -> RouteConfiguration {
     let host = VirtualHost { domains: vec!["*".to_owned()], routes, ..VirtualHost::default() };
     RouteConfiguration { name: name.to_owned(), virtual_hosts: vec![host], ..RouteConfiguration::default() }
 }
 
-pub(super) fn eds_cluster(name: &str) -> Cluster {
+pub(crate) fn eds_cluster(name: &str) -> Cluster {
     Cluster {
         name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
@@ -130,7 +130,7 @@ pub(super) fn eds_cluster(name: &str) -> Cluster {
     }
 }
 
-pub(super) fn dns_cluster(name: &str, host: &str, port: u16) -> Cluster {
+pub(crate) fn dns_cluster(name: &str, host: &str, port: u16) -> Cluster {
     Cluster {
         name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::StrictDns.into())),
@@ -139,7 +139,7 @@ pub(super) fn dns_cluster(name: &str, host: &str, port: u16) -> Cluster {
     }
 }
 
-pub(super) fn lb_endpoint(host: &str, port: u16) -> LbEndpoint {
+pub(crate) fn lb_endpoint(host: &str, port: u16) -> LbEndpoint {
     let address = SocketAddress {
         address: host.to_owned(),
         port_specifier: Some(PortSpecifier::PortValue(port.into())),
@@ -150,7 +150,7 @@ pub(super) fn lb_endpoint(host: &str, port: u16) -> LbEndpoint {
     LbEndpoint { host_identifier: Some(endpoint), ..LbEndpoint::default() }
 }
 
-pub(super) fn assignment(name: &str, endpoints: &[(&str, u16)]) -> ClusterLoadAssignment {
+pub(crate) fn assignment(name: &str, endpoints: &[(&str, u16)]) -> ClusterLoadAssignment {
     let lb_endpoints = endpoints.iter().map(|(host, port)| lb_endpoint(host, *port)).collect();
     let locality = LocalityLbEndpoints { lb_endpoints, ..LocalityLbEndpoints::default() };
     ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints: vec![locality], ..Default::default() }

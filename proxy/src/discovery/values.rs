@@ -52,8 +52,8 @@ pub(crate) struct Traffic {
     /// The routes of HTTP requests, first match wins. Empty when the protocol is opaque, and when the control plane
     /// says that the route configuration does not exist.
     pub(crate) routes: Routes<Arc<Cluster>>,
-    /// Where TLS connections go by their server name, before anything else is considered, whatever the protocol is; the
-    /// most specific name first. Mostly empty.
+    /// Where TLS connections go by their server name, unless the protocol is declared to be HTTP; the most specific name
+    /// first. Mostly empty.
     pub(crate) tls: Vec<(ServerNameMatch, Weighted<Arc<Cluster>>)>,
     /// Where opaque connections go; `None` when the protocol is HTTP.
     pub(crate) opaque: Option<Weighted<Arc<Cluster>>>,
