@@ -74,6 +74,7 @@ async fn control(config: Arc<Config>, listeners: Vec<Listeners>, log: telemetry:
     let (directory, client) =
         discovery::Client::new(discovery::Settings::new(config.identity.node_id(), config.outbound.discovery_timeout));
     let channel = control_channel::channel(&control_channel::Target::of(&config), &identity);
+    tokio::spawn(exporters.reporter(config.identity.node_id()).run(channel.clone()));
     tokio::spawn(client.run(channel, identity.subscribe()));
     admin.serving(&identity, &directory);
 

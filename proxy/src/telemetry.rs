@@ -2,6 +2,7 @@
 
 pub(crate) mod access_log;
 pub(crate) mod conditions;
+pub(crate) mod load_report;
 mod log;
 pub(crate) mod metrics;
 pub(crate) mod trace;
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::config::Config;
 use access_log::{AccessLog, Writer};
 use conditions::Conditions;
+use load_report::Reporter;
 use metrics::{Direction, OpenConnection, Registry, WireProtocol, WorkerMetrics};
 use trace::{Export, Origin, Tracer};
 
@@ -109,6 +111,11 @@ impl Exporters {
     /// What is wrong upstream, as the workers see it.
     pub(crate) fn conditions(&self) -> Conditions {
         self.conditions.clone()
+    }
+
+    /// What tells the control plane of the traffic that this pod, the node `POD.NAMESPACE`, sends.
+    pub(crate) fn reporter(&self, node_id: String) -> Reporter {
+        Reporter::new(node_id, self.registry(), self.conditions())
     }
 
     /// What one more worker reports through.

@@ -15,6 +15,7 @@ mod encode;
 mod events;
 mod family;
 mod labels;
+mod loads;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,7 @@ use family::Family;
 pub(crate) use cells::{Histogram, RequestMetrics, Statuses};
 pub(crate) use events::{Count, Event};
 pub(crate) use labels::{Direction, Refusal, RequestLabels, WireProtocol};
+pub(crate) use loads::{Ended, LATENCY_BUCKETS, OutboundLoads, Series};
 
 use super::conditions::Conditions;
 use labels::{DurationKey, RequestKey, RetryKey};

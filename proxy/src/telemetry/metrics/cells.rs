@@ -8,8 +8,7 @@ use super::family::Cell;
 use super::labels::{Direction, Refusal, WireProtocol};
 
 /// Upper bounds of the latency buckets, in seconds; longer ones are in `+Inf`.
-pub(super) const BUCKETS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+pub(super) const BUCKETS: [f64; 14] = weft_api::load::LATENCY_BOUNDS;
 
 /// Classes of statuses, as they stand in labels; `000` is no answer at all.
 pub(super) const STATUSES: [&str; 6] = ["000", "1xx", "2xx", "3xx", "4xx", "5xx"];
