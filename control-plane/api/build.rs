@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .type_attribute(".weft", "#[derive(serde::Serialize, serde::Deserialize)]")
         .message_attribute(".weft", "#[serde(default)]")
+        .field_attribute(".weft.traffic.v1.Shift.state", "#[serde(with = \"crate::shift_state\")]")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -15,7 +15,7 @@ pub mod error;
 pub mod guard;
 
 use self::error::{ApiError, is_grpc, refuse};
-pub use self::guard::Guard;
+pub use self::guard::{Caller, Guard};
 use crate::status::StatusService;
 use crate::traffic::{self, Traffic};
 

@@ -25,7 +25,7 @@ use crate::registry::files::OpenError;
 use crate::registry::{Fault, FilesRegistry};
 use crate::status::StatusService;
 use crate::traffic::store::StoreError;
-use crate::traffic::{Splits, Store, Traffic, rollout};
+use crate::traffic::{Shifter, Splits, Store, Traffic, rollout};
 use crate::xds::{Discovery, Publisher};
 
 mod serve;
@@ -120,8 +120,15 @@ impl App {
         let publisher = Arc::new(Publisher::new(joiner.mesh(), Arc::clone(&metrics)));
         let board = watch::Sender::default();
         let shutdown = CancellationToken::new();
-        let traffic = Traffic::new(Arc::clone(&store), Arc::clone(&publisher), board.subscribe(), shutdown.clone());
         let loads = Loads::new(config.load_report_interval, Arc::clone(&metrics));
+        let shifter = Shifter::open(Arc::clone(&store), Arc::clone(&publisher), Arc::clone(&loads))?;
+        let traffic = Traffic::new(
+            Arc::clone(&store),
+            Arc::clone(&publisher),
+            Arc::clone(&shifter),
+            board.subscribe(),
+            shutdown.clone(),
+        );
         let status = StatusService::new(Arc::clone(&publisher), registry.faults());
 
         let listeners = Listeners::open(config).await?;
@@ -148,6 +155,7 @@ impl App {
 
         let mut background = JoinSet::new();
         background.spawn(joiner.run(Arc::clone(&publisher)));
+        background.spawn(shifter.run());
         background.spawn(rollout::track(store.subscribe(), Arc::clone(&publisher), board));
         background.spawn(report_faults(registry.faults(), metrics));
         background.spawn(own::keep_fresh(identity, authority, config.cert_lifetime));

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! gRPC (service) ─┐                 ┌─> store: durable, then published
-//! JSON (http)    ─┴─> validate ─────┘        │
+//! JSON (http)    ─┴─> validate ─────┤        │
+//!                         shift ────┘ writes by itself, step by step, as long as what proxies report (load) is good
 //! watch <── rollout (who acknowledged what) <┴─> mesh ─> xds
 //! ```
 
@@ -16,12 +17,14 @@ pub mod error;
 pub mod http;
 pub mod rollout;
 pub mod service;
+pub mod shift;
 pub mod store;
 mod validate;
 mod watch;
 
 pub use error::TrafficError;
 pub use service::Traffic;
+pub use shift::Shifter;
 pub use store::Store;
 
 use crate::mesh::{ObjectName, Split, SplitBackend};
@@ -46,17 +49,20 @@ pub struct Record {
 
 /// The API's form of a split.
 fn to_api(record: &Record, rollout: api::Rollout) -> api::Split {
-    let backend = |backend: &SplitBackend| api::Backend {
-        service: backend.service.to_string(),
-        port: backend.port.map_or(0, u32::from),
-        weight: i64::from(backend.weight),
-    };
     api::Split {
         namespace: record.split.service.namespace.to_string(),
         service: record.split.service.name.to_string(),
         version: record.split.version,
-        backends: record.split.backends.iter().map(backend).collect(),
+        backends: record.split.backends.iter().map(to_api_backend).collect(),
         updated_at: humantime::format_rfc3339_millis(record.updated_at).to_string(),
         rollout: Some(rollout),
+    }
+}
+
+fn to_api_backend(backend: &SplitBackend) -> api::Backend {
+    api::Backend {
+        service: backend.service.to_string(),
+        port: backend.port.map_or(0, u32::from),
+        weight: i64::from(backend.weight),
     }
 }

@@ -27,5 +27,22 @@ pub mod istio_ca {
     tonic::include_proto!("istio.v1.auth");
 }
 
+/// The state of a shift by its name in JSON, as protobuf's own JSON form has it.
+mod shift_state {
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+
+    use crate::traffic::shift::State;
+
+    pub(crate) fn serialize<S: Serializer>(state: &i32, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(State::try_from(*state).unwrap_or_default().as_str_name())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let state = State::from_str_name(&name);
+        state.map(i32::from).ok_or_else(|| de::Error::custom(format!("{name:?} is no state of a shift")))
+    }
+}
+
 /// The encoded `FileDescriptorSet` of Weft's own services, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/weft.descriptors"));

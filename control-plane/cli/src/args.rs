@@ -9,6 +9,10 @@ use http::Uri;
 use crate::demo::DemoArgs;
 use crate::demo::app::AppArgs;
 
+mod shift;
+
+pub use shift::{OfService, ShiftArgs, ShiftCommand};
+
 /// The highest weight that the traffic API takes.
 const MAX_WEIGHT: i64 = 1_000_000;
 
@@ -116,6 +120,19 @@ pub enum TrafficCommand {
         #[arg(long, value_name = "N")]
         expect_version: Option<u64>,
     },
+    /// Shift traffic to a backend step by step, and back by itself when it fails, for example: weft traffic shift api --to v2
+    Shift(ShiftArgs),
+    /// What was done to a Service's traffic, by whom and why, the latest first
+    Audit {
+        /// The Service that is dialled
+        service: String,
+        /// Where the Service is.
+        #[command(flatten)]
+        place: Namespace,
+        /// At most so many entries; 0: all that are kept
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u32,
+    },
     /// All splits, then each change and each proxy's progress as it happens
     Watch {
         /// Only the splits of this namespace
@@ -189,21 +206,26 @@ impl FromStr for BackendWeight {
             .ok()
             .filter(|weight| (0..=MAX_WEIGHT).contains(weight))
             .ok_or_else(|| format!("weight '{weight}' must be a whole number from 0 to {MAX_WEIGHT}"))?;
-        let (service, port) = match backend.split_once(':') {
-            None => (backend, 0),
-            Some((service, port)) => {
-                let number: u16 = port
-                    .parse()
-                    .ok()
-                    .filter(|port| *port > 0)
-                    .ok_or_else(|| format!("port '{port}' must be a number from 1 to 65535"))?;
-                (service, number.into())
-            }
-        };
+        let (service, port) = self::backend(backend)?;
         if service.is_empty() {
             return Err(format!("'{text}' names no backend before '='"));
         }
-        Ok(Self { service: service.to_owned(), port, weight })
+        Ok(Self { service, port, weight })
+    }
+}
+
+/// `BACKEND` or `BACKEND:PORT`, as a name and a port; 0: none.
+fn backend(text: &str) -> Result<(String, u32), String> {
+    match text.split_once(':') {
+        None => Ok((text.to_owned(), 0)),
+        Some((service, port)) => {
+            let number: u16 = port
+                .parse()
+                .ok()
+                .filter(|port| *port > 0)
+                .ok_or_else(|| format!("port '{port}' must be a number from 1 to 65535"))?;
+            Ok((service.to_owned(), number.into()))
+        }
     }
 }
 

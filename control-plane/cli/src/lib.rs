@@ -33,7 +33,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { global, command } = args;
     let mut out = io::stdout().lock();
     match command {
-        Command::Traffic(command) => wait_for(traffic::run(command, &global, &mut out))?,
+        Command::Traffic(command) => return wait_for(traffic::run(command, &global, &mut out)),
         Command::Status { namespace, resources } => wait_for(status::run(namespace, resources, &global, &mut out))?,
         Command::Completions { shell } => clap_complete::generate(shell, &mut Args::command(), "weft", &mut out),
         Command::Demo(demo) => {
@@ -45,6 +45,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn wait_for(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn wait_for<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }

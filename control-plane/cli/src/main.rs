@@ -1,4 +1,5 @@
-//! The `weft` command: exit code 0 when done, 1 on failure, 2 when the command line is wrong.
+//! The `weft` command: exit code 0 when done, 1 on failure (also of a shift of traffic that was rolled back), 2 when the
+//! command line is wrong.
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;

@@ -1,6 +1,7 @@
 //! `weft traffic`: the traffic API from the command line.
 
 use std::io::Write;
+use std::process::ExitCode;
 
 use tonic::{Code, Status};
 use weft_api::traffic::{
@@ -12,28 +13,35 @@ use crate::client::Client;
 use crate::failure::{Failure, Target};
 use crate::output;
 
+mod shift;
 mod show;
 
 /// Runs one `weft traffic` command and prints its answer to `out`.
-pub(crate) async fn run(command: TrafficCommand, global: &Global, out: &mut impl Write) -> anyhow::Result<()> {
+pub(crate) async fn run(command: TrafficCommand, global: &Global, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let mut client = Client::connect(global).await?;
     let form = global.output;
     match command {
         TrafficCommand::Set { service, backends, place, expect_version } => {
             let target = Target { namespace: &place.namespace, service: &service };
-            set(&mut client, target, backends, expect_version, form, out).await
+            set(&mut client, target, backends, expect_version, form, out).await?;
         }
         TrafficCommand::Get { service, place } => {
             let target = Target { namespace: &place.namespace, service: &service };
-            get(&mut client, target, form, out).await
+            get(&mut client, target, form, out).await?;
         }
-        TrafficCommand::List { namespace } => list(&mut client, namespace, form, out).await,
+        TrafficCommand::List { namespace } => list(&mut client, namespace, form, out).await?,
         TrafficCommand::Delete { service, place, expect_version } => {
             let target = Target { namespace: &place.namespace, service: &service };
-            delete(&mut client, target, expect_version, form, out).await
+            delete(&mut client, target, expect_version, form, out).await?;
         }
-        TrafficCommand::Watch { namespace } => watch(&mut client, namespace, form, out).await,
+        TrafficCommand::Shift(args) => return shift::run(args, &mut client, global, out).await,
+        TrafficCommand::Audit { service, place, limit } => {
+            let target = Target { namespace: &place.namespace, service: &service };
+            shift::audit(target, limit, &mut client, form, out).await?;
+        }
+        TrafficCommand::Watch { namespace } => watch(&mut client, namespace, form, out).await?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn set(

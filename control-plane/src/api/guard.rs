@@ -1,5 +1,6 @@
 //! Who may call the API: whoever shows the token; without a token, programs on this machine that mean to.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,13 +8,15 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Uri, header, uri::Authority};
+use axum::http::{Extensions, HeaderMap, Uri, header, uri::Authority};
 use axum::middleware::Next;
 use axum::response::Response;
 use subtle::ConstantTimeEq;
 use tonic::Status;
+use tonic::transport::server::TcpConnectInfo;
 
 use super::error::refuse;
+use crate::tls_listener::Peer;
 
 /// How often the token's file is looked at.
 const REREAD: Duration = Duration::from_secs(1);
@@ -30,6 +33,30 @@ pub enum Guard {
     /// Programs that reached a loopback address under a loopback name. A web page that has its own name point here (DNS
     /// rebinding) or that sends a form here is refused by its `Host` or `Origin`.
     Loopback,
+}
+
+/// Who called, as far as it is known. In the extensions of each request that was let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Whether the token was shown.
+    pub token: bool,
+    /// Where the call came from; `None`: not known.
+    pub address: Option<IpAddr>,
+}
+
+impl Caller {
+    /// The caller of a request, as the guard noted it.
+    pub fn of(extensions: &Extensions) -> Self {
+        extensions.get().cloned().unwrap_or(Self { token: false, address: None })
+    }
+}
+
+/// For the audit trail: `token 10.0.0.7`, `loopback 127.0.0.1`.
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.token { "token" } else { "loopback" })?;
+        self.address.map_or(Ok(()), |address| write!(f, " {address}"))
+    }
 }
 
 /// The token, as its file has it.
@@ -106,7 +133,7 @@ fn read(path: &Path) -> Result<String, TokenError> {
 }
 
 /// The middleware in front of everything.
-pub async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+pub async fn check(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     let (headers, uri) = (request.headers(), request.uri());
     let verdict = match &guard {
         _ if uri.path().starts_with(HEALTH) => Ok(()),
@@ -117,9 +144,18 @@ pub async fn check(State(guard): State<Guard>, request: Request, next: Next) -> 
         Guard::Loopback => from_this_machine(headers, uri),
     };
     match verdict {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            let caller = Caller { token: matches!(guard, Guard::Token(_)), address: address(request.extensions()) };
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Err(status) => refuse(request.headers(), status),
     }
+}
+
+fn address(extensions: &Extensions) -> Option<IpAddr> {
+    let plain = || extensions.get::<TcpConnectInfo>()?.remote_addr();
+    extensions.get::<Peer>().map(|peer| peer.address).or_else(plain).map(|address| address.ip())
 }
 
 fn from_this_machine(headers: &HeaderMap, uri: &Uri) -> Result<(), Status> {

@@ -35,6 +35,34 @@ pub enum TrafficError {
         /// The HTTPRoutes, `NAMESPACE/NAME`.
         routes: Vec<String>,
     },
+    /// `FAILED_PRECONDITION`: a shift is under way.
+    #[error("Service {service}: {shift}; abort it or await its end (weft traffic shift abort {name} -n {namespace})",
+        name = .service.name, namespace = .service.namespace)]
+    Shifting {
+        /// The Service.
+        service: ObjectName,
+        /// What the shift does.
+        shift: String,
+    },
+    /// `FAILED_PRECONDITION`: there is nobody to take traffic from.
+    #[error("backend {to} of Service {service} has all traffic already; there is nothing to shift")]
+    Everything {
+        /// The Service.
+        service: ObjectName,
+        /// The backend.
+        to: String,
+    },
+    /// `FAILED_PRECONDITION`: the shift has ended, or is so already.
+    #[error("{reason}")]
+    NotNow {
+        /// The Service.
+        service: ObjectName,
+        /// How the shift stands.
+        reason: String,
+    },
+    /// `NOT_FOUND`: the Service has no shift.
+    #[error("Service {0} has no shift")]
+    NoShift(ObjectName),
     /// `ABORTED`: somebody else wrote in between.
     #[error("the split of {service} has version {current}, not {expected}; read it again and decide anew")]
     Stale {
@@ -62,6 +90,7 @@ impl TrafficError {
         match error {
             StoreError::Stale { expected, current } => Self::Stale { service, expected, current },
             StoreError::Missing => Self::NoSplit(service),
+            StoreError::Shifting(shift) => Self::Shifting { service, shift },
             source @ (StoreError::Database(_) | StoreError::Damaged { .. } | StoreError::Interrupted(_)) => {
                 Self::Store { service, source }
             }
@@ -71,8 +100,10 @@ impl TrafficError {
     fn code(&self) -> Code {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
-            Self::NoService(_) | Self::NoBackend(..) | Self::NoSplit(_) => Code::NotFound,
-            Self::ManualRoutes { .. } => Code::FailedPrecondition,
+            Self::NoService(_) | Self::NoBackend(..) | Self::NoSplit(_) | Self::NoShift(_) => Code::NotFound,
+            Self::ManualRoutes { .. } | Self::Shifting { .. } | Self::Everything { .. } | Self::NotNow { .. } => {
+                Code::FailedPrecondition
+            }
             Self::Stale { .. } => Code::Aborted,
             Self::Store { .. } => Code::Internal,
         }
@@ -83,6 +114,11 @@ impl TrafficError {
             Self::Invalid(violations) => ErrorDetails::with_bad_request(violations.clone()),
             Self::NoService(name) | Self::NoBackend(name, _) => resource("Service", name, self),
             Self::NoSplit(name) => resource("Split", name, self),
+            Self::NoShift(name) => resource("Shift", name, self),
+            Self::Shifting { service, .. } | Self::Everything { service, .. } | Self::NotNow { service, .. } => {
+                let violation = PreconditionViolation::new("SHIFT", service.to_string(), self.to_string());
+                ErrorDetails::with_precondition_failure(vec![violation])
+            }
             Self::ManualRoutes { routes, .. } => {
                 let violation = |route: &String| PreconditionViolation::new("HTTPROUTE", route, self.to_string());
                 ErrorDetails::with_precondition_failure(routes.iter().map(violation).collect::<Vec<_>>())

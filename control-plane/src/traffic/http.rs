@@ -1,20 +1,25 @@
 //! The traffic API as JSON over HTTP.
 
+use axum::Extension;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
-use futures::StreamExt;
+use axum::routing::{get, post};
+use futures::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use tonic::Status;
 use weft_api::traffic as api;
 
 use super::service::MAX_REQUEST_BYTES;
+use super::shift::Command;
 use super::{Traffic, TrafficError};
+use crate::api::Caller;
 use crate::api::error::ApiError;
+
+mod shifts;
 
 /// The JSON routes, below `/v1`.
 pub fn router(traffic: Traffic) -> Router {
@@ -25,6 +30,7 @@ pub fn router(traffic: Traffic) -> Router {
         )
         .route("/v1/splits", get(list_splits))
         .route("/v1/splits:watch", get(watch_splits))
+        .merge(shifts::router())
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
         .with_state(traffic)
 }
@@ -72,6 +78,7 @@ type Filter = Result<Query<OfNamespace>, QueryRejection>;
 
 async fn set_weights(
     State(traffic): State<Traffic>,
+    Extension(caller): Extension<Caller>,
     path: ServicePath,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<api::Split>, ApiError> {
@@ -85,7 +92,7 @@ async fn set_weights(
     let backend = |b: Backend| api::Backend { service: b.service, port: b.port, weight: b.weight };
     let backends = weights.backends.into_iter().map(backend).collect();
     let request = api::SetWeightsRequest { namespace, service, backends, expected_version: weights.expected_version };
-    Ok(Json(traffic.set(request).await?))
+    Ok(Json(traffic.set(request, &caller).await?))
 }
 
 async fn get_split(State(traffic): State<Traffic>, path: ServicePath) -> Result<Json<api::Split>, ApiError> {
@@ -95,12 +102,14 @@ async fn get_split(State(traffic): State<Traffic>, path: ServicePath) -> Result<
 
 async fn delete_split(
     State(traffic): State<Traffic>,
+    Extension(caller): Extension<Caller>,
     path: ServicePath,
     expected: Result<Query<Expected>, QueryRejection>,
 ) -> Result<Json<api::DeleteSplitResponse>, ApiError> {
     let Path((namespace, service)) = path.map_err(ApiError::rejected)?;
     let Query(Expected { expected_version }) = expected.map_err(ApiError::rejected)?;
-    traffic.delete(api::DeleteSplitRequest { namespace, service, expected_version }).await?;
+    let request = api::DeleteSplitRequest { namespace, service, expected_version };
+    traffic.delete(request, &caller).await?;
     Ok(Json(api::DeleteSplitResponse {}))
 }
 
@@ -114,15 +123,20 @@ async fn list_splits(
 
 async fn watch_splits(State(traffic): State<Traffic>, filter: Filter) -> Result<Response, ApiError> {
     let Query(OfNamespace { namespace }) = filter.map_err(ApiError::rejected)?;
-    let lines = traffic.watch(namespace)?.map(|event| {
-        let line = Line { kind: event.kind().as_str_name(), split: event.split };
-        serde_json::to_vec(&line).map(|mut bytes| {
+    let lines = traffic.watch(namespace)?;
+    Ok(json_lines(lines.map(|event| Line { kind: event.kind().as_str_name(), split: event.split })))
+}
+
+/// A JSON object a line, as they come.
+fn json_lines<T: Serialize>(values: impl Stream<Item = T> + Send + 'static) -> Response {
+    let lines = values.map(|value| {
+        serde_json::to_vec(&value).map(|mut bytes| {
             bytes.push(b'\n');
             bytes
         })
     });
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")];
-    Ok((StatusCode::OK, headers, Body::from_stream(lines)).into_response())
+    (StatusCode::OK, headers, Body::from_stream(lines)).into_response()
 }
 
 impl From<TrafficError> for ApiError {

@@ -28,8 +28,14 @@ pub struct Entry {
 
 /// How far the connected proxies are with a split. None is, before the split is part of the published mesh.
 pub fn of(publisher: &Publisher, split: &Split) -> Rollout {
-    let published = publisher.mesh().split_of(&split.service).is_some_and(|known| known.version >= split.version);
-    let holders = publisher.route_holders(&split.service);
+    of_version(publisher, &split.service, split.version)
+}
+
+/// How far the connected proxies are with a version of a Service's split; 0: with there being none.
+pub fn of_version(publisher: &Publisher, service: &ObjectName, version: u64) -> Rollout {
+    let mesh = publisher.mesh();
+    let published = mesh.split_of(service).map_or(version == 0, |known| version > 0 && known.version >= version);
+    let holders = publisher.route_holders(service);
     Rollout { proxies: holders.all, current: if published { holders.current } else { 0 } }
 }
 

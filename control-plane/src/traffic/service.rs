@@ -12,10 +12,14 @@ use weft_api::traffic as api;
 use weft_api::traffic::traffic_server::TrafficServer;
 
 use super::rollout::{self, Board};
-use super::store::{Store, StoreError};
+use super::shift::{Command, Shifter};
+use super::store::{Author, Store, StoreError};
 use super::{Record, TrafficError, to_api, validate, watch as watcher};
+use crate::api::Caller;
 use crate::mesh::ObjectName;
 use crate::xds::Publisher;
+
+mod shifts;
 
 /// The largest request, in bytes.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
@@ -25,6 +29,7 @@ pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 pub struct Traffic {
     store: Arc<Store>,
     publisher: Arc<Publisher>,
+    shifter: Arc<Shifter>,
     board: watch::Receiver<Arc<Board>>,
     shutdown: CancellationToken,
 }
@@ -34,10 +39,11 @@ impl Traffic {
     pub fn new(
         store: Arc<Store>,
         publisher: Arc<Publisher>,
+        shifter: Arc<Shifter>,
         board: watch::Receiver<Arc<Board>>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { store, publisher, board, shutdown }
+        Self { store, publisher, shifter, board, shutdown }
     }
 
     /// The gRPC form.
@@ -49,11 +55,12 @@ impl Traffic {
     ///
     /// # Errors
     /// As in `traffic.proto`.
-    pub async fn set(&self, request: api::SetWeightsRequest) -> Result<api::Split, TrafficError> {
+    pub async fn set(&self, request: api::SetWeightsRequest, caller: &Caller) -> Result<api::Split, TrafficError> {
         let service = validate::service_name(&request.namespace, &request.service)?;
         let backends = validate::backends(&self.publisher.mesh(), &service, &request.backends)?;
         let expected = request.expected_version;
-        let set = move |store: &Store, service: &ObjectName| store.set(service, &backends, expected, SystemTime::now());
+        let author = author(caller);
+        let set = move |store: &Store, service: &ObjectName| store.set(service, &backends, expected, &author);
         let record = self.write(&service, set).await?;
         tracing::info!(%service, version = record.split.version, backends = ?record.split.backends, "a split was set");
         Ok(self.describe(&record))
@@ -82,10 +89,11 @@ impl Traffic {
     ///
     /// # Errors
     /// As in `traffic.proto`.
-    pub async fn delete(&self, request: api::DeleteSplitRequest) -> Result<(), TrafficError> {
+    pub async fn delete(&self, request: api::DeleteSplitRequest, caller: &Caller) -> Result<(), TrafficError> {
         let service = validate::service_name(&request.namespace, &request.service)?;
         let expected = request.expected_version;
-        self.write(&service, move |store, service| store.delete(service, expected)).await?;
+        let author = author(caller);
+        self.write(&service, move |store, service| store.delete(service, expected, &author)).await?;
         tracing::info!(%service, "a split was deleted");
         Ok(())
     }
@@ -126,7 +134,8 @@ impl api::traffic_server::Traffic for Traffic {
     type WatchSplitsStream = BoxStream<'static, Result<api::SplitEvent, Status>>;
 
     async fn set_weights(&self, request: Request<api::SetWeightsRequest>) -> Result<Response<api::Split>, Status> {
-        Ok(Response::new(self.set(request.into_inner()).await?))
+        let caller = Caller::of(request.extensions());
+        Ok(Response::new(self.set(request.into_inner(), &caller).await?))
     }
 
     async fn get_split(&self, request: Request<api::GetSplitRequest>) -> Result<Response<api::Split>, Status> {
@@ -144,7 +153,8 @@ impl api::traffic_server::Traffic for Traffic {
         &self,
         request: Request<api::DeleteSplitRequest>,
     ) -> Result<Response<api::DeleteSplitResponse>, Status> {
-        self.delete(request.into_inner()).await?;
+        let caller = Caller::of(request.extensions());
+        self.delete(request.into_inner(), &caller).await?;
         Ok(Response::new(api::DeleteSplitResponse {}))
     }
 
@@ -155,4 +165,56 @@ impl api::traffic_server::Traffic for Traffic {
         let events = self.watch(request.into_inner().namespace)?;
         Ok(Response::new(events.map(Ok).boxed()))
     }
+
+    type WatchShiftStream = BoxStream<'static, Result<api::Shift, Status>>;
+
+    async fn start_shift(&self, request: Request<api::StartShiftRequest>) -> Result<Response<api::Shift>, Status> {
+        let caller = Caller::of(request.extensions());
+        Ok(Response::new(self.start(request.into_inner(), &caller).await?))
+    }
+
+    async fn get_shift(&self, request: Request<api::ShiftRequest>) -> Result<Response<api::Shift>, Status> {
+        Ok(Response::new(self.shift(request.get_ref())?))
+    }
+
+    async fn list_shifts(
+        &self,
+        request: Request<api::ListShiftsRequest>,
+    ) -> Result<Response<api::ListShiftsResponse>, Status> {
+        Ok(Response::new(api::ListShiftsResponse { shifts: self.shifts(&request.get_ref().namespace)? }))
+    }
+
+    async fn pause_shift(&self, request: Request<api::ShiftRequest>) -> Result<Response<api::Shift>, Status> {
+        self.commanded(request, Command::Pause).await
+    }
+
+    async fn resume_shift(&self, request: Request<api::ShiftRequest>) -> Result<Response<api::Shift>, Status> {
+        self.commanded(request, Command::Resume).await
+    }
+
+    async fn promote_shift(&self, request: Request<api::ShiftRequest>) -> Result<Response<api::Shift>, Status> {
+        self.commanded(request, Command::Promote).await
+    }
+
+    async fn abort_shift(&self, request: Request<api::ShiftRequest>) -> Result<Response<api::Shift>, Status> {
+        self.commanded(request, Command::Abort).await
+    }
+
+    async fn watch_shift(
+        &self,
+        request: Request<api::ShiftRequest>,
+    ) -> Result<Response<Self::WatchShiftStream>, Status> {
+        Ok(Response::new(self.follow(request.get_ref())?.map(Ok).boxed()))
+    }
+
+    async fn list_audit(
+        &self,
+        request: Request<api::ListAuditRequest>,
+    ) -> Result<Response<api::ListAuditResponse>, Status> {
+        Ok(Response::new(api::ListAuditResponse { entries: self.audit(request.into_inner()).await? }))
+    }
+}
+
+fn author(caller: &Caller) -> Author {
+    Author { who: caller.to_string(), at: SystemTime::now() }
 }

@@ -1,11 +1,14 @@
 //! Is a set of weights one that the mesh can follow? All of a request's faults are named at once.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use tonic_types::FieldViolation;
 use weft_api::names::is_dns_label;
-use weft_api::traffic::Backend;
+use weft_api::traffic::{Backend, StartShiftRequest};
 
+use super::shift::plan::{DEFAULT_INTERVAL, DEFAULT_MIN_REQUESTS, DEFAULT_STEPS};
+use super::shift::{Limits, Plan};
 use super::{MAX_BACKENDS, MAX_WEIGHT, TrafficError};
 use crate::mesh::{Mesh, ObjectName, Service, SplitBackend};
 
@@ -70,6 +73,96 @@ pub(super) fn backends(
         weight: u32::try_from(backend.weight).unwrap_or_default(),
     };
     Ok(backends.iter().zip(found).map(split).collect())
+}
+
+/// How long a step can be watched.
+const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
+
+/// What a request asks a shift to do, where the Service has this split now.
+///
+/// # Errors
+/// As of [`backends`], and when nobody has traffic to give away.
+pub(super) fn shift(
+    mesh: &Mesh,
+    before: Option<&[SplitBackend]>,
+    request: &StartShiftRequest,
+) -> Result<Plan, TrafficError> {
+    let mut faults = Vec::new();
+    let mut take = |field: &str, text| faults.push(fault(field, text));
+    let steps = steps(&request.steps).unwrap_or_else(|text| {
+        take("steps", text);
+        Vec::new()
+    });
+    let interval = interval(&request.interval).unwrap_or_else(|text| {
+        take("interval", text);
+        DEFAULT_INTERVAL
+    });
+    let limits = match request.abort_if.as_str() {
+        "" => Ok(Limits::default()),
+        text => text.parse::<Limits>(),
+    };
+    let limits = limits.unwrap_or_else(|text| {
+        take("abort_if", text);
+        Limits::default()
+    });
+    let min_requests = request.min_requests.unwrap_or(DEFAULT_MIN_REQUESTS);
+    if min_requests == 0 {
+        take("min_requests", "is 0, and nothing can't be judged; from 1".to_owned());
+    }
+    let service = match service_name(&request.namespace, &request.service) {
+        Ok(service) if faults.is_empty() => service,
+        Ok(_) => return Err(TrafficError::Invalid(faults)),
+        Err(TrafficError::Invalid(more)) => return Err(TrafficError::Invalid([more, faults].concat())),
+        Err(error) => return Err(error),
+    };
+    let to = Backend { service: request.to.clone(), port: request.port, weight: 1 };
+    let target = backends(mesh, &service, &[to]).map_err(of_target)?;
+    let Some(SplitBackend { service: to, port, .. }) = target.into_iter().next() else {
+        return Err(TrafficError::NoBackend(service, request.to.clone()));
+    };
+    let before = before.map(<[_]>::to_vec);
+    let plan = Plan { service, to, port, steps, interval, limits, min_requests, before };
+    if plan.others().is_empty() {
+        return Err(TrafficError::Everything { service: plan.service, to: plan.to.to_string() });
+    }
+    Ok(plan)
+}
+
+/// The one backend of a shift is not one of a list.
+fn of_target(error: TrafficError) -> TrafficError {
+    let TrafficError::Invalid(mut faults) = error else { return error };
+    for fault in &mut faults {
+        fault.field = match fault.field.as_str() {
+            "backends[0].port" => "port".to_owned(),
+            _ => "to".to_owned(),
+        };
+    }
+    TrafficError::Invalid(faults)
+}
+
+fn steps(steps: &[u32]) -> Result<Vec<u32>, String> {
+    if steps.is_empty() {
+        return Ok(DEFAULT_STEPS.to_vec());
+    }
+    let shown = || steps.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    if steps.len() > 100 || steps.iter().any(|step| !(1..=100).contains(step)) {
+        let shown: String = shown().chars().take(80).collect();
+        return Err(format!("{shown} are not all percentages from 1 to 100"));
+    }
+    if steps.is_sorted_by(|a, b| a < b) { Ok(steps.to_vec()) } else { Err(format!("{} do not rise", shown())) }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    if text.is_empty() {
+        return Ok(DEFAULT_INTERVAL);
+    }
+    let shown: String = text.chars().take(40).collect();
+    let interval = humantime::parse_duration(text)
+        .map_err(|error| format!("{shown:?} is not a duration ({error}); expected such as 1m or 500ms"))?;
+    if !INTERVALS.contains(&interval) {
+        return Err(format!("{shown:?} is not from 100ms to 24h"));
+    }
+    Ok(interval)
 }
 
 fn faults_in_request(backends: &[Backend]) -> Vec<FieldViolation> {

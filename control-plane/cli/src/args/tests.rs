@@ -52,3 +52,24 @@ fn a_set_without_backends_is_a_usage_error() {
     assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
     assert_eq!(error.exit_code(), 2);
 }
+
+#[test]
+fn a_shift_has_defaults_and_takes_commands() {
+    let shift = |line: &str| match parse(line).map(|args| args.command) {
+        Ok(Command::Traffic(TrafficCommand::Shift(shift))) => Ok(shift),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error),
+    };
+    let begun = shift("weft traffic shift api --to v2:8080 --steps 5,50 --interval 1s").unwrap();
+    assert_eq!((begun.service.as_deref(), begun.steps.as_slice()), (Some("api"), &[5, 50][..]));
+    let to = begun.to.unwrap();
+    assert_eq!((to.service.as_str(), to.port, begun.abort_if.as_str()), ("v2", 8080, "error-rate>1%"));
+    let paused = shift("weft traffic shift pause api -n shop").unwrap();
+    assert!(
+        matches!(paused.command, Some(ShiftCommand::Pause(of)) if of.service == "api" && of.place.namespace == "shop")
+    );
+    assert!(matches!(shift("weft traffic shift status").unwrap().command, Some(ShiftCommand::Status { .. })));
+    for wrong in ["weft traffic shift api", "weft traffic shift --to v2", "weft traffic shift api --to v2 --steps 0"] {
+        assert_eq!(shift(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+    }
+}
