@@ -39,7 +39,7 @@ pub enum Probe {
     Http {
         /// The path.
         path: PathAndQuery,
-        /// The host; `None`: the cluster's name.
+        /// The host; `None`: the endpoint's address.
         host: Option<HeaderValue>,
         /// The statuses of a healthy endpoint, as half-open ranges; empty: 200.
         expected: Vec<Range<u16>>,

@@ -45,6 +45,8 @@ pub(super) struct Core {
     ejections: Option<Box<Ejections>>,
     /// Whether somebody has become usable or unusable.
     stale: Cell<bool>,
+    /// Whether the cluster is gone, and only requests of before hold on to this.
+    gone: Cell<bool>,
 }
 
 impl Core {
@@ -53,15 +55,27 @@ impl Core {
         let limiter = Limiter::of(&cluster, &upstreams.conditions);
         let ejections = Ejections::of(&cluster, &upstreams.conditions, &upstreams.metrics, Instant::now());
         let in_flight = cluster.policy.balance.zone_aware.then(Rc::default);
-        Rc::new(Self { cluster, limiter, in_flight, ejections, stale: Cell::new(false) })
+        Rc::new(Self { cluster, limiter, in_flight, ejections, stale: Cell::new(false), gone: Cell::new(false) })
     }
 
     /// Takes how an attempt at an endpoint went.
     pub(super) fn observe(&self, address: SocketAddr, observation: Observation) {
         if let Some(ejections) = &self.ejections
+            && !self.gone.get()
             && ejections.observe(address, observation, Instant::now())
         {
             self.stale.set(true);
+        }
+    }
+
+    /// Nobody looks after it any more: takes back what was told of it.
+    fn leave(&self) {
+        self.gone.set(true);
+        if let Some(ejections) = &self.ejections {
+            ejections.take_back();
+        }
+        if let Some(limiter) = &self.limiter {
+            limiter.take_back();
         }
     }
 
@@ -211,6 +225,13 @@ impl ClusterState {
             }
             self.core.is_usable(endpoint, now)
         });
+    }
+}
+
+impl Drop for ClusterState {
+    fn drop(&mut self) {
+        self.group.borrow().all().iter().for_each(|endpoint| endpoint.standing().gone.set(true));
+        self.core.leave();
     }
 }
 

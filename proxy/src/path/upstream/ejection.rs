@@ -72,6 +72,12 @@ impl Ejections {
         self.detector.borrow().is_ejected(&address, now)
     }
 
+    /// Takes back what the conditions say.
+    pub(super) fn take_back(&self) {
+        let reported = self.reported.take();
+        reported.into_iter().for_each(|address| self.conditions.uneject(&self.cluster, address));
+    }
+
     fn report(&self, address: SocketAddr, ejection: &Ejection) {
         // It may have returned by itself, and nobody has noticed yet.
         self.forget(address);
@@ -88,12 +94,5 @@ impl Ejections {
             reported.swap_remove(index);
             self.conditions.uneject(&self.cluster, address);
         }
-    }
-}
-
-impl Drop for Ejections {
-    fn drop(&mut self) {
-        let reported = self.reported.take();
-        reported.into_iter().for_each(|address| self.conditions.uneject(&self.cluster, address));
     }
 }

@@ -70,6 +70,8 @@ pub(super) struct Standing {
     pub(super) usable: Cell<bool>,
     /// Whether it is in the pod's own zone, where that matters.
     pub(super) here: Cell<bool>,
+    /// Whether its cluster has it no more.
+    pub(super) gone: Cell<bool>,
     /// Whether health checks failed when it was last looked at.
     unhealthy: Cell<bool>,
     /// Since when it gets its share slowly; `None`: it has its full share.

@@ -91,6 +91,7 @@ impl Group {
             }
         };
         self.states = in_order(&snapshot).map(state_of).collect();
+        old.values().for_each(|state| state.standing().gone.set(true));
         self.serving = snapshot.all.iter().filter(|endpoint| !endpoint.draining).count();
         (self.by_address, self.table) = (OnceCell::new(), OnceCell::new());
         self.snapshot = snapshot;

@@ -61,7 +61,8 @@ impl Check {
         let mut state = self.last_state();
         // Spreads the endpoints over the interval.
         tokio::time::sleep(self.policy.interval.mul_f64(rand::random())).await;
-        while let Some(endpoint) = self.endpoint.upgrade() {
+        // It may be gone and still at hand, for a request of before.
+        while let Some(endpoint) = self.endpoint.upgrade().filter(|endpoint| !endpoint.standing().gone.get()) {
             if let Some(result) = self.ask(&endpoint).await {
                 state.report(result.is_ok());
                 self.publish(state.is_healthy(), result.err());

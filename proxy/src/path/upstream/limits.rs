@@ -168,6 +168,11 @@ impl Limiter {
         self.breakers.settle(has_room);
     }
 
+    /// Takes back what the conditions say, and says no more.
+    pub(super) fn take_back(&self) {
+        self.breakers.take_back();
+    }
+
     fn refused(&self, which: Breaker, limit: u32) -> Overflow {
         self.breakers.refused(which);
         Overflow { which, cluster: Arc::clone(&self.cluster), limit }
@@ -187,7 +192,11 @@ struct Breakers {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Closed,
-    Open { refused_lately: bool },
+    Open {
+        refused_lately: bool,
+    },
+    /// Nobody looks after it any more.
+    Gone,
 }
 
 impl Breakers {
@@ -199,7 +208,10 @@ impl Breakers {
     }
 
     fn refused(&self, which: Breaker) {
-        let before = self.state(which).replace(State::Open { refused_lately: true });
+        let before = self.state(which).get();
+        if before != State::Gone {
+            self.state(which).set(State::Open { refused_lately: true });
+        }
         if before == State::Closed {
             tracing::warn!(cluster = %self.cluster, limit = which.as_str(), "a limit is reached: what comes on top is refused");
             self.conditions.breaker_opened(&self.cluster, which, Instant::now());
@@ -209,15 +221,19 @@ impl Breakers {
     fn settle(&self, has_room: impl Fn(Breaker) -> bool) {
         for which in Self::ALL {
             match self.state(which).get() {
-                State::Closed => {}
-                State::Open { refused_lately: false } if has_room(which) => self.close(which),
+                State::Closed | State::Gone => {}
+                State::Open { refused_lately: false } if has_room(which) => self.close(which, State::Closed),
                 State::Open { .. } => self.state(which).set(State::Open { refused_lately: false }),
             }
         }
     }
 
-    fn close(&self, which: Breaker) {
-        if self.state(which).replace(State::Closed) != State::Closed {
+    fn take_back(&self) {
+        Self::ALL.into_iter().for_each(|which| self.close(which, State::Gone));
+    }
+
+    fn close(&self, which: Breaker, to: State) {
+        if let State::Open { .. } = self.state(which).replace(to) {
             self.conditions.breaker_closed(&self.cluster, which);
         }
     }
@@ -228,11 +244,5 @@ impl Breakers {
             Breaker::Pending => &self.pending,
             Breaker::Connections => &self.connections,
         }
-    }
-}
-
-impl Drop for Breakers {
-    fn drop(&mut self) {
-        Self::ALL.into_iter().for_each(|which| self.close(which));
     }
 }

@@ -104,7 +104,11 @@ fn what_was_told_is_taken_back_with_the_cluster() {
     let world = World::new();
     let (named, cluster) = world.cluster(policy(100, 0), endpoints());
     fail(&world, &cluster, 2);
+    let used = world.pick(&cluster, &PickBy::default()).unwrap();
     drop((named, cluster));
     world.upstreams.maintain(Instant::now(), &"".into());
     assert!(ejected(&world).is_empty());
+    used.observe(Observation::ServerError);
+    used.observe(Observation::ServerError);
+    assert!(ejected(&world).is_empty(), "nobody would say when it is over");
 }

@@ -140,3 +140,24 @@ async fn one_worker_checks_for_all() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn what_is_gone_is_checked_no_more_though_a_request_still_holds_it() {
+    LocalSet::new()
+        .run_until(async {
+            let world = World::new();
+            let status = Rc::new(Cell::new(StatusCode::OK));
+            let (named, cluster) = world.cluster(policy(http()), vec![at(application(status).await)]);
+            let used = world.pick(&cluster, &PickBy::default()).unwrap();
+            assert_eq!(Rc::weak_count(&used), 1, "the check's");
+            drop((named, cluster));
+            world.upstreams.maintain(Instant::now(), &"".into());
+            let ended = async {
+                while Rc::weak_count(&used) > 0 {
+                    tokio::time::sleep(INTERVAL).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, ended).await.unwrap();
+        })
+        .await;
+}
