@@ -34,7 +34,7 @@ pub(crate) fn resource(name: &str, version: &str, any: Any) -> Resource {
     Resource { name: name.to_owned(), version: version.to_owned(), resource: Some(any), ..Resource::default() }
 }
 
-fn chain(any: Any) -> FilterChain {
+pub(crate) fn chain(any: Any) -> FilterChain {
     let filter = Filter { name: "filter".to_owned(), config_type: Some(ConfigType::TypedConfig(any)) };
     FilterChain { filters: vec![filter], ..FilterChain::default() }
 }
@@ -154,4 +154,10 @@ pub(crate) fn assignment(name: &str, endpoints: &[(&str, u16)]) -> ClusterLoadAs
     let lb_endpoints = endpoints.iter().map(|(host, port)| lb_endpoint(host, *port)).collect();
     let locality = LocalityLbEndpoints { lb_endpoints, ..LocalityLbEndpoints::default() };
     ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints: vec![locality], ..Default::default() }
+}
+
+/// A number where it may be absent.
+#[allow(clippy::unnecessary_wraps, reason = "that is how such fields are typed")]
+pub(crate) fn uint(value: u32) -> Option<UInt32Value> {
+    Some(UInt32Value { value })
 }

@@ -126,3 +126,6 @@ fn hosts(cluster: &Cluster) -> Result<Vec<HostPort>, Fault> {
     }
     if hosts.is_empty() { Err(Fault::new("endpoints", "has no name to resolve")) } else { Ok(hosts) }
 }
+
+#[cfg(test)]
+mod tests;

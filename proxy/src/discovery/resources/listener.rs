@@ -338,3 +338,6 @@ fn weighted_clusters(weighted: &tcp_proxy::WeightedCluster) -> Result<Weighted<A
     });
     Weighted::new(clusters.collect::<Result<_, _>>()?).map_err(|error| Fault::new("clusters", error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

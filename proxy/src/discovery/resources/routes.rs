@@ -96,3 +96,6 @@ fn respond(response: &DirectResponseAction) -> Result<Action<Arc<str>>, Fault> {
     let reason = || Fault::new("status", format!("{} is not a final HTTP status", response.status));
     status.map(Action::Respond).ok_or_else(reason)
 }
+
+#[cfg(test)]
+mod tests;

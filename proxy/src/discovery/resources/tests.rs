@@ -14,10 +14,13 @@ use super::*;
 use crate::discovery::testing as make;
 use crate::discovery::values::{Cluster as ClusterValue, Inbound, Mtls, Protocol};
 
-const NAME: &str = "shop/api:80";
-const DIALLED: &str = "10.96.0.10:80";
+pub(in crate::discovery::resources) const NAME: &str = "shop/api:80";
+pub(in crate::discovery::resources) const DIALLED: &str = "10.96.0.10:80";
 
-fn check<M: prost::Message + Name>(name: &str, message: &M) -> Result<Resource, String> {
+pub(in crate::discovery::resources) fn check<M: prost::Message + Name>(
+    name: &str,
+    message: &M,
+) -> Result<Resource, String> {
     let any = xds::pack(message);
     let kind = ResourceKind::from_type_url(&any.type_url).unwrap();
     parse(kind, name, Some(&any)).map_err(|fault| fault.to_string())
@@ -25,25 +28,25 @@ fn check<M: prost::Message + Name>(name: &str, message: &M) -> Result<Resource, 
 
 /// The resource is refused, and the fault begins with this path.
 #[track_caller]
-fn refused<M: prost::Message + Name>(name: &str, message: &M, path: &str) {
+pub(in crate::discovery::resources) fn refused<M: prost::Message + Name>(name: &str, message: &M, path: &str) {
     let fault = check(name, message).expect_err("it was accepted");
     assert!(fault.starts_with(&format!("{path}: ")), "{fault}");
 }
 
-fn inbound(chains: Vec<FilterChain>, default: Option<FilterChain>) -> Listener {
+pub(in crate::discovery::resources) fn inbound(chains: Vec<FilterChain>, default: Option<FilterChain>) -> Listener {
     let listener_filters = vec![make::http_inspector()];
     let name = INBOUND_LISTENER.to_owned();
     Listener { name, listener_filters, filter_chains: chains, default_filter_chain: default, ..Listener::default() }
 }
 
-fn policies(listener: &Listener) -> Inbound {
+pub(in crate::discovery::resources) fn policies(listener: &Listener) -> Inbound {
     match check(INBOUND_LISTENER, listener) {
         Ok(Resource::Inbound(spec)) => spec.inbound(|name| Arc::new(ClusterValue::missing(name.clone()))),
         other => panic!("{other:?}"),
     }
 }
 
-fn rules(configuration: &RouteConfiguration) -> Routes<Arc<str>> {
+pub(in crate::discovery::resources) fn rules(configuration: &RouteConfiguration) -> Routes<Arc<str>> {
     match check(NAME, configuration) {
         Ok(Resource::Routes(spec)) => Routes::new(spec.rules),
         other => panic!("{other:?}"),
@@ -205,16 +208,11 @@ fn a_route_with_what_cannot_be_done_is_refused_by_the_path() {
         &with(&|route| *route = make::route(make::prefix("/"), &[("a:1", 0)])),
         &format!("{at}.route.weighted_clusters.clusters"),
     );
-    refused(
-        NAME,
-        &with(&|route| route.request_headers_to_remove = vec!["a".to_owned()]),
-        &format!("{at}.request_headers_to_remove"),
-    );
-    let rewrite = |route: &mut Route| match &mut route.action {
-        Some(route::Action::Route(action)) => action.prefix_rewrite = "/other".to_owned(),
+    let by_policy = |route: &mut Route| match &mut route.action {
+        Some(route::Action::Route(action)) => action.path_rewrite = "/other".to_owned(),
         other => panic!("{other:?}"),
     };
-    refused(NAME, &with(&rewrite), &format!("{at}.route.prefix_rewrite"));
+    refused(NAME, &with(&by_policy), &format!("{at}.route.path_rewrite"));
     let ignoring_case = |route: &mut Route| {
         route.r#match.as_mut().unwrap().case_sensitive = Some(BoolValue { value: false });
     };

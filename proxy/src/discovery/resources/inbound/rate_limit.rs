@@ -209,3 +209,6 @@ fn tells(version: i32) -> Result<bool, Fault> {
         _ => Err(Fault::new("enable_x_ratelimit_headers", "is neither OFF nor DRAFT_VERSION_03")),
     }
 }
+
+#[cfg(test)]
+mod tests;

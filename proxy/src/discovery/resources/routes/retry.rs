@@ -133,3 +133,6 @@ fn other_endpoint(policy: &XdsRetryPolicy) -> Result<bool, Fault> {
     }
     Ok(!policy.retry_host_predicate.is_empty())
 }
+
+#[cfg(test)]
+mod tests;
