@@ -11,22 +11,41 @@ use std::sync::Arc;
 
 use weft_certs::spiffe::{SpiffeId, TrustDomain};
 
+mod attach;
 mod changes;
+mod conflicts;
+mod fault_injection;
+mod grant;
 mod index;
 mod manifests;
+mod policy;
 pub mod protocol;
 mod route;
 mod split;
 
 pub use changes::Changes;
+pub use conflicts::{Conflict, FieldStep, Subject, conflicts};
+pub use fault_injection::{Abort, FaultInjection};
+pub use grant::ReferenceGrant;
 pub use manifests::{
     Endpoint, EndpointSlice, EndpointState, JoinToken, Manifests, Mtls, ObjectName, Pod, PodPort, Service,
     ServiceAccount, ServicePort, TokenDigest,
 };
+pub use policy::{
+    Algorithm, Backoff, Balance, Connections, GlobalLimit, GrpcRetry, HashKey, HealthCheck, Hedge, LimitKey,
+    LocalLimit, Locality, OutlierDetection, PolicyTarget, Probe, Requests, Retry, RetryBudget, RetryOn, SlowStart,
+    SuccessRate, TrafficPolicy,
+};
 pub use protocol::Protocol;
-pub use route::{Backend, HttpRoute, ParentRef, PathMatch, RouteAction, RouteMatch, RouteRule, TextMatch};
+pub use route::{
+    Backend, FaultRef, Forward, GrpcMethod, HeaderEdits, Mirror, ParentRef, PathEdit, PathMatch, Place, Redirect,
+    Reference, Route, RouteAction, RouteFilters, RouteKey, RouteKind, RouteMatch, RouteRule, RuleRetry, RuleTimeouts,
+    Rules, Session, TextMatch,
+};
 pub use split::{Split, SplitBackend};
 
+pub(crate) use attach::Attached;
+pub(crate) use changes::consumer_routes;
 use index::Index;
 
 /// What holds for the whole mesh.
@@ -75,9 +94,14 @@ impl Mesh {
         self.manifests.services.values().map(Arc::as_ref)
     }
 
-    /// The HTTPRoutes, by name, that somebody wrote for this Service: what they say comes before any split.
+    /// The routes, by name, that somebody wrote for this Service: what they say comes before any split. Those of other
+    /// namespaces have their namespace in front.
     pub fn manual_routes(&self, namespace: &str, name: &str) -> Vec<String> {
-        self.routes_for(&ObjectName::new(namespace, name)).iter().map(|route| route.name.name.to_string()).collect()
+        let shown = |route: &Arc<Route>| match *route.name.namespace == *namespace {
+            true => route.name.name.to_string(),
+            false => route.name.to_string(),
+        };
+        self.routes_for(&ObjectName::new(namespace, name)).iter().map(shown).collect()
     }
 
     /// The pod of this name.
@@ -121,9 +145,40 @@ impl Mesh {
         self.index.slices_by_service.get(service).map_or(&[], Vec::as_slice)
     }
 
-    /// The HTTPRoutes of a Service, ordered by name.
-    pub(crate) fn routes_for(&self, service: &ObjectName) -> &[Arc<HttpRoute>] {
+    /// The routes of a Service, of all kinds and namespaces, ordered by kind and name.
+    pub(crate) fn routes_for(&self, service: &ObjectName) -> &[Arc<Route>] {
         self.index.routes_by_service.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// The routes in force on a Service's port, for the clients of a namespace that has routes of its own for it, or with
+    /// `None` for all others.
+    pub(crate) fn attached(&self, service: &Service, port: &ServicePort, consumer: Option<&str>) -> Attached<'_> {
+        self.index.attached(service, port, consumer)
+    }
+
+    /// The namespaces whose clients have routes of their own for a Service's port.
+    pub(crate) fn consumers(&self, service: &Service, port: &ServicePort) -> BTreeSet<Arc<str>> {
+        self.index.consumers(service, port)
+    }
+
+    /// The policy in force on a Service's port.
+    pub(crate) fn policy(&self, service: &Service, port: &ServicePort) -> Option<&TrafficPolicy> {
+        self.index.policy(&service.name, port).map(Arc::as_ref)
+    }
+
+    /// Whether a Service that a route names has the port, and the route may name it.
+    pub(crate) fn resolves(&self, route: &Route, service: &ObjectName, port: u16) -> Resolution {
+        let known = self.service_named(service).is_some_and(|service| service.port(port).is_some());
+        match (self.index.permits(route, service), known) {
+            (false, _) => Resolution::NotPermitted,
+            (true, false) => Resolution::Unknown,
+            (true, true) => Resolution::Found,
+        }
+    }
+
+    /// The FaultInjection of this name.
+    pub(crate) fn fault_injection(&self, name: &ObjectName) -> Option<&FaultInjection> {
+        self.manifests.fault_injections.get(name).map(Arc::as_ref)
     }
 
     /// The split of a Service.
@@ -154,12 +209,35 @@ impl Mesh {
         ports
     }
 
+    /// The zone that a pod is in, as its label or an EndpointSlice has it.
+    pub(crate) fn zone_of(&self, pod: &Pod) -> Option<Arc<str>> {
+        if !pod.zone.is_empty() {
+            return Some(pod.zone.clone());
+        }
+        let endpoints = pod.addresses.iter().filter_map(|at| Some((at, self.index.slices_by_address.get(at)?)));
+        let mut endpoints = endpoints.flat_map(|(at, slices)| {
+            slices.iter().flat_map(|slice| &slice.endpoints).filter(move |endpoint| endpoint.address == *at)
+        });
+        endpoints.find(|endpoint| !endpoint.zone.is_empty()).map(|endpoint| endpoint.zone.clone())
+    }
+
     /// The Services that a pod is an endpoint of, ready or not, at an address that is its own.
-    fn services_of(&self, pod: &Pod) -> impl Iterator<Item = (&Service, &EndpointSlice)> {
+    pub(crate) fn services_of(&self, pod: &Pod) -> impl Iterator<Item = (&Service, &EndpointSlice)> {
         let own = pod.addresses.iter().filter(|&&at| self.pod_at(at).is_some_and(|owner| owner.name == pod.name));
         let slices = own.filter_map(|address| self.index.slices_by_address.get(address)).flatten();
         slices.filter_map(|slice| Some((self.service_named(&slice.service)?, slice.as_ref())))
     }
+}
+
+/// What is found where a route names a Service's port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resolution {
+    /// The Service has it.
+    Found,
+    /// There is no such Service, or it has no such port.
+    Unknown,
+    /// It is another namespace's, and no ReferenceGrant lets the route name it.
+    NotPermitted,
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@
 //! Service ────────> its listeners, routes, clusters, endpoints; routes that send to it; the ports of its pods
 //! EndpointSlice ──> its Service's endpoints; the pods that it lists: how they are dialled, their inbound listener
 //! Pod ────────────> endpoints at its addresses; how it is dialled; its inbound listener
-//! HTTPRoute, split > its Services' listeners and routes
+//! route ──────────> its Services' listeners and routes
+//! split ──────────> its Service's listeners and routes
+//! TrafficPolicy ──> its Services' clusters and routes; with rate limits, the inbound listeners of their pods
+//! ReferenceGrant, FaultInjection ──> what the routes that refer to them touch
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +19,7 @@ use std::sync::Arc;
 use weft_api::names::ServicePort as ServicePortName;
 use weft_api::xds::ResourceKind;
 
-use super::{Mesh, ObjectName, Pod, RouteAction};
+use super::{Mesh, ObjectName, Pod, Route, TrafficPolicy};
 
 /// Which xDS resources may differ between two snapshots. Nothing else does; what is named here need not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,10 +89,25 @@ impl Finder<'_> {
                 self.pod(pod);
             }
         }
-        for route in &differing(&old.http_routes, &new.http_routes) {
-            for route in [old.http_routes.get(route), new.http_routes.get(route)].into_iter().flatten() {
-                route.parents.iter().for_each(|parent| self.routes_of(&parent.service));
+        for route in &differing(&old.routes, &new.routes) {
+            for route in [old.routes.get(route), new.routes.get(route)].into_iter().flatten() {
+                self.route(route);
             }
+        }
+        for policy in &differing(&old.traffic_policies, &new.traffic_policies) {
+            for policy in [old.traffic_policies.get(policy), new.traffic_policies.get(policy)].into_iter().flatten() {
+                self.policy(policy);
+            }
+        }
+        for grant in &differing(&old.reference_grants, &new.reference_grants) {
+            let namespace = &grant.namespace;
+            self.routes_that(|route| {
+                route.references().iter().any(|reference| reference.service.namespace == *namespace)
+            });
+        }
+        let faults = differing(&old.fault_injections, &new.fault_injections);
+        if !faults.is_empty() {
+            self.routes_that(|route| route.faults().any(|(_, fault)| faults.contains(&fault.name)));
         }
         differing(&self.old.splits, &self.new.splits).iter().for_each(|service| self.routes_of(service));
     }
@@ -133,16 +151,8 @@ impl Finder<'_> {
             return;
         }
         let services: BTreeSet<_> = services.iter().collect();
+        self.routes_that(|route| route.references().iter().any(|reference| services.contains(reference.service)));
         for mesh in [self.old, self.new] {
-            for route in mesh.manifests.http_routes.values() {
-                let sends = route.rules.iter().any(|rule| match &rule.action {
-                    RouteAction::Forward { backends, .. } => backends.iter().any(|to| services.contains(&to.service)),
-                    RouteAction::Refuse => false,
-                });
-                if sends {
-                    route.parents.iter().for_each(|parent| self.routes_of(&parent.service));
-                }
-            }
             for (service, split) in &mesh.splits {
                 let backend = |name: &str| ObjectName::new(service.namespace.clone(), name);
                 if split.backends.iter().any(|to| services.contains(&backend(&to.service))) {
@@ -152,8 +162,55 @@ impl Finder<'_> {
         }
     }
 
+    /// All that the routes of which this is true touch.
+    fn routes_that(&mut self, is_touched: impl Fn(&Route) -> bool) {
+        for mesh in [self.old, self.new] {
+            mesh.manifests.routes.values().filter(|route| is_touched(route)).for_each(|route| self.route(route));
+        }
+    }
+
+    fn route(&mut self, route: &Route) {
+        route.parents.iter().for_each(|parent| self.routes_of(&parent.service));
+    }
+
+    fn policy(&mut self, policy: &TrafficPolicy) {
+        let limits = !policy.local_limits.is_empty() || policy.global_limit.is_some();
+        for target in &policy.targets {
+            self.ports_of(&target.service, &[ResourceKind::Cluster]);
+            self.route_configurations_of(&target.service);
+            if limits {
+                self.inbound_of(&target.service);
+            }
+        }
+    }
+
+    /// The inbound listeners of the pods that a Service has as endpoints.
+    fn inbound_of(&mut self, service: &ObjectName) {
+        for mesh in [self.old, self.new] {
+            for endpoint in mesh.slices_of(service).iter().flat_map(|slice| &slice.endpoints) {
+                if let Some(pod) = mesh.pod_at(endpoint.address) {
+                    self.changes.inbound.insert(pod.name.clone());
+                }
+            }
+        }
+    }
+
+    /// The route configurations of a Service: the one that is for all, and those of single namespaces.
+    fn route_configurations_of(&mut self, service: &ObjectName) {
+        for mesh in [self.old, self.new] {
+            let Some(service) = mesh.service_named(service) else { continue };
+            for port in &service.ports {
+                let name = port_name(&service.name, port.number);
+                for consumer in mesh.consumers(service, port) {
+                    self.add(ResourceKind::RouteConfiguration, consumer_routes(&name, &consumer));
+                }
+                self.add(ResourceKind::RouteConfiguration, name);
+            }
+        }
+    }
+
     fn routes_of(&mut self, service: &ObjectName) {
-        self.ports_of(service, &[ResourceKind::RouteConfiguration]);
+        self.route_configurations_of(service);
         for mesh in [self.old, self.new] {
             let Some(service) = mesh.service_named(service) else { continue };
             for (address, port) in service.addresses.iter().flat_map(|ip| service.ports.iter().map(move |p| (*ip, p))) {
@@ -206,13 +263,18 @@ impl Finder<'_> {
     }
 }
 
+/// The name of the routes that the clients of a namespace have for themselves.
+pub(crate) fn consumer_routes(name: &str, namespace: &str) -> String {
+    format!("{name}@{namespace}")
+}
+
 fn port_name(service: &ObjectName, port: u16) -> String {
     ServicePortName { namespace: service.namespace.to_string(), service: service.name.to_string(), port }.to_string()
 }
 
 /// The keys whose values are not one and the same.
-fn differing<T>(old: &BTreeMap<ObjectName, Arc<T>>, new: &BTreeMap<ObjectName, Arc<T>>) -> Vec<ObjectName> {
-    let same = |a: &BTreeMap<_, Arc<T>>, key| a.get(key).map(Arc::as_ptr);
+fn differing<K: Ord + Clone, T>(old: &BTreeMap<K, Arc<T>>, new: &BTreeMap<K, Arc<T>>) -> Vec<K> {
+    let same = |a: &BTreeMap<K, Arc<T>>, key: &K| a.get(key).map(Arc::as_ptr);
     let gone_or_changed = old.iter().filter(|(key, value)| same(new, key) != Some(Arc::as_ptr(value)));
     let come = new.iter().filter(|(key, _)| !old.contains_key(key));
     gone_or_changed.chain(come).map(|(key, _)| key.clone()).collect()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{EndpointSlice, HttpRoute, Manifests, ObjectName, Pod, Service, TokenDigest};
+use super::{EndpointSlice, Manifests, ObjectName, Pod, ReferenceGrant, Route, Service, TokenDigest, TrafficPolicy};
 
 type ByAddress<T> = HashMap<IpAddr, T, foldhash::fast::RandomState>;
 
@@ -15,7 +15,11 @@ pub(super) struct Index {
     /// The slices that have an endpoint at the address, whatever its state.
     pub(super) slices_by_address: ByAddress<Vec<Arc<EndpointSlice>>>,
     pub(super) slices_by_service: BTreeMap<ObjectName, Vec<Arc<EndpointSlice>>>,
-    pub(super) routes_by_service: BTreeMap<ObjectName, Vec<Arc<HttpRoute>>>,
+    /// Routes of all kinds, ordered by kind and name.
+    pub(super) routes_by_service: BTreeMap<ObjectName, Vec<Arc<Route>>>,
+    /// The oldest first.
+    pub(super) policies_by_service: BTreeMap<ObjectName, Vec<Arc<TrafficPolicy>>>,
+    pub(super) grants_by_namespace: BTreeMap<Arc<str>, Vec<Arc<ReferenceGrant>>>,
     /// `None`: several ServiceAccounts have the token, so nobody does.
     accounts_by_token: BTreeMap<TokenDigest, Option<ObjectName>>,
 }
@@ -27,7 +31,14 @@ impl Index {
         manifests.services.values().for_each(|service| index.add_service(service));
         manifests.pods.values().for_each(|pod| index.add_pod(pod));
         manifests.endpoint_slices.values().for_each(|slice| index.add_slice(slice));
-        manifests.http_routes.values().for_each(|route| index.add_route(route));
+        manifests.routes.values().for_each(|route| index.add_route(route));
+        manifests.traffic_policies.values().for_each(|policy| index.add_policy(policy));
+        for policies in index.policies_by_service.values_mut() {
+            policies.sort_by_key(|policy| policy.created);
+        }
+        for grant in manifests.reference_grants.values() {
+            index.grants_by_namespace.entry(grant.name.namespace.clone()).or_default().push(grant.clone());
+        }
         for token in manifests.join_tokens.values() {
             let account = Some(token.service_account.clone());
             index
@@ -78,7 +89,16 @@ impl Index {
         }
     }
 
-    fn add_route(&mut self, route: &Arc<HttpRoute>) {
+    fn add_policy(&mut self, policy: &Arc<TrafficPolicy>) {
+        for target in &policy.targets {
+            let policies = self.policies_by_service.entry(target.service.clone()).or_default();
+            if !policies.last().is_some_and(|last| Arc::ptr_eq(last, policy)) {
+                policies.push(policy.clone());
+            }
+        }
+    }
+
+    fn add_route(&mut self, route: &Arc<Route>) {
         for parent in &route.parents {
             let routes = self.routes_by_service.entry(parent.service.clone()).or_default();
             if !routes.last().is_some_and(|last| Arc::ptr_eq(last, route)) {

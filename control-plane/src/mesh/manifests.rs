@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 
-use super::{HttpRoute, Protocol};
+use super::{FaultInjection, Locality, Protocol, ReferenceGrant, Route, RouteKey, TrafficPolicy};
 
 /// The namespace and name of an object. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,7 +33,7 @@ impl fmt::Display for ObjectName {
 
 /// Everything that a registry knows at one moment. An object that did not change keeps its `Arc` from one state to the
 /// next, which is how changes are found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Manifests {
     /// `v1` Service.
     pub services: BTreeMap<ObjectName, Arc<Service>>,
@@ -45,8 +45,14 @@ pub struct Manifests {
     pub service_accounts: BTreeMap<ObjectName, Arc<ServiceAccount>>,
     /// `v1` Secret of type `kubernetes.io/service-account-token`.
     pub join_tokens: BTreeMap<ObjectName, Arc<JoinToken>>,
-    /// `gateway.networking.k8s.io/v1` HTTPRoute with a Service as parent.
-    pub http_routes: BTreeMap<ObjectName, Arc<HttpRoute>>,
+    /// The Gateway API's HTTPRoute, GRPCRoute, TLSRoute and TCPRoute with Services as parents.
+    pub routes: BTreeMap<RouteKey, Arc<Route>>,
+    /// The Gateway API's ReferenceGrant.
+    pub reference_grants: BTreeMap<ObjectName, Arc<ReferenceGrant>>,
+    /// `weft.dev/v1alpha1` TrafficPolicy.
+    pub traffic_policies: BTreeMap<ObjectName, Arc<TrafficPolicy>>,
+    /// `weft.dev/v1alpha1` FaultInjection.
+    pub fault_injections: BTreeMap<ObjectName, Arc<FaultInjection>>,
 }
 
 /// A Service.
@@ -60,6 +66,8 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// The DNS name that a Service of type ExternalName stands for.
     pub external_name: Option<Arc<str>>,
+    /// Which zones its endpoints are taken from, as `trafficDistribution` says.
+    pub locality: Locality,
 }
 
 impl Service {
@@ -139,6 +147,8 @@ pub struct Pod {
     pub mtls: Option<Mtls>,
     /// The TCP ports that its containers declare, ordered, each number once.
     pub ports: Vec<PodPort>,
+    /// The zone, from the label `topology.kubernetes.io/zone`; empty: unknown.
+    pub zone: Arc<str>,
     /// When it was created, seconds since the epoch; 0: unknown. Of two pods with one address the younger has it.
     pub created: i64,
 }

@@ -115,6 +115,11 @@ impl Report {
         self.0.push(Problem { severity: Severity::Warning, field, line: None, message: message.into() });
     }
 
+    /// How many errors there are by now.
+    pub(super) fn errors(&self) -> usize {
+        self.0.iter().filter(|problem| problem.severity == Severity::Error).count()
+    }
+
     /// Takes the value; reports what is wrong with it.
     pub(super) fn check<T>(&mut self, field: FieldPath, result: Result<T, String>) -> Option<T> {
         result.map_err(|message| self.error(field, message)).ok()

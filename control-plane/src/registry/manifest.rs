@@ -4,20 +4,34 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use gateway_api::httproutes::HttpRoute as RawHttpRoute;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use weft_api::names::is_dns_label;
 
 use super::document::{Document, Head};
 use super::fault::{FieldPath, Report};
-use crate::mesh::{EndpointSlice, HttpRoute, JoinToken, ObjectName, Pod, Service, ServiceAccount};
+use crate::mesh::{
+    EndpointSlice, FaultInjection, JoinToken, ObjectName, Pod, ReferenceGrant, Route, RouteKind, Service,
+    ServiceAccount, TrafficPolicy,
+};
+use route::Owner;
+use route::raw::{Manifest, RouteSpec};
 
+mod duration;
 mod endpoint_slice;
+mod fault_injection;
+mod grpc_route;
 mod http_route;
 mod pod;
+mod reference_grant;
+mod route;
 mod secret;
 mod service;
+mod stream_route;
+mod traffic_policy;
+mod unknown;
 
 /// The kinds that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,12 +41,27 @@ pub(super) enum Kind {
     Pod,
     ServiceAccount,
     Secret,
-    HttpRoute,
+    Route(RouteKind),
+    ReferenceGrant,
+    TrafficPolicy,
+    FaultInjection,
 }
 
 impl Kind {
-    const ALL: [Self; 6] =
-        [Self::Service, Self::EndpointSlice, Self::Pod, Self::ServiceAccount, Self::Secret, Self::HttpRoute];
+    const ALL: [Self; 12] = [
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Pod,
+        Self::ServiceAccount,
+        Self::Secret,
+        Self::Route(RouteKind::Http),
+        Self::Route(RouteKind::Grpc),
+        Self::Route(RouteKind::Tls),
+        Self::Route(RouteKind::Tcp),
+        Self::ReferenceGrant,
+        Self::TrafficPolicy,
+        Self::FaultInjection,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -41,15 +70,27 @@ impl Kind {
             Self::Pod => "Pod",
             Self::ServiceAccount => "ServiceAccount",
             Self::Secret => "Secret",
-            Self::HttpRoute => "HTTPRoute",
+            Self::Route(kind) => kind.name(),
+            Self::ReferenceGrant => "ReferenceGrant",
+            Self::TrafficPolicy => "TrafficPolicy",
+            Self::FaultInjection => "FaultInjection",
         }
     }
 
-    fn api_version(self) -> &'static str {
+    /// The versions that are read, the newest first; they do not differ in what is read.
+    fn api_versions(self) -> &'static [&'static str] {
         match self {
-            Self::EndpointSlice => "discovery.k8s.io/v1",
-            Self::HttpRoute => "gateway.networking.k8s.io/v1",
-            Self::Service | Self::Pod | Self::ServiceAccount | Self::Secret => "v1",
+            Self::EndpointSlice => &["discovery.k8s.io/v1"],
+            Self::Route(RouteKind::Http | RouteKind::Grpc) => &["gateway.networking.k8s.io/v1"],
+            Self::Route(RouteKind::Tls) => &[
+                "gateway.networking.k8s.io/v1",
+                "gateway.networking.k8s.io/v1alpha3",
+                "gateway.networking.k8s.io/v1alpha2",
+            ],
+            Self::Route(RouteKind::Tcp) => &["gateway.networking.k8s.io/v1alpha2"],
+            Self::ReferenceGrant => &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"],
+            Self::TrafficPolicy | Self::FaultInjection => &["weft.dev/v1alpha1"],
+            Self::Service | Self::Pod | Self::ServiceAccount | Self::Secret => &["v1"],
         }
     }
 }
@@ -61,14 +102,17 @@ impl fmt::Display for Kind {
 }
 
 /// An object of the mesh.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Object {
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Pod(Arc<Pod>),
     ServiceAccount(Arc<ServiceAccount>),
     JoinToken(Arc<JoinToken>),
-    HttpRoute(Arc<HttpRoute>),
+    Route(Arc<Route>),
+    ReferenceGrant(Arc<ReferenceGrant>),
+    TrafficPolicy(Arc<TrafficPolicy>),
+    FaultInjection(Arc<FaultInjection>),
 }
 
 /// What a document is.
@@ -119,12 +163,14 @@ fn required<T>(value: Option<T>) -> Result<T, Refused> {
 }
 
 fn known_kind(version: &str, kind: &str, report: &mut Report) -> Option<Kind> {
-    if let Some(known) = Kind::ALL.into_iter().find(|known| known.name() == kind && known.api_version() == version) {
+    let is = |known: &Kind| known.name() == kind && known.api_versions().contains(&version);
+    if let Some(known) = Kind::ALL.into_iter().find(is) {
         return Some(known);
     }
     let group = |version: &str| version.rsplit_once('/').map(|(group, _)| group.to_owned());
-    if Kind::ALL.into_iter().any(|known| group(known.api_version()) == group(version)) {
-        let read = Kind::ALL.map(|known| format!("{known} ({})", known.api_version())).join(", ");
+    let versions = |known: Kind| known.api_versions().iter();
+    if Kind::ALL.into_iter().flat_map(versions).any(|known| group(known) == group(version)) {
+        let read = Kind::ALL.map(|known| format!("{known} ({})", known.api_versions().join(", "))).join(", ");
         report.warning(FieldPath::of(&["kind"]), format!("{kind} of {version} is not read; the kinds are {read}"));
     }
     None
@@ -171,16 +217,60 @@ fn object(
             Some(token) => Object::JoinToken(Arc::new(token)),
             None => return Ok(None),
         },
-        Kind::HttpRoute => {
-            let route = decode::<RawHttpRoute>(document, report)?;
-            let unknown = http_route::unknown_fields(&decode(document, report)?, &route);
-            Object::HttpRoute(Arc::new(http_route::read(name, route, &unknown, report)?))
+        Kind::Route(kind) => Object::Route(Arc::new(read_route(kind, name, document, report)?)),
+        Kind::ReferenceGrant => {
+            let (manifest, unknown) = decode_whole::<reference_grant::Spec>(document, report)?;
+            Object::ReferenceGrant(Arc::new(reference_grant::read(name, manifest.spec, &unknown, report)?))
+        }
+        Kind::TrafficPolicy => {
+            let (manifest, unknown) = decode_whole::<traffic_policy::Spec>(document, report)?;
+            let created = manifest.created();
+            Object::TrafficPolicy(Arc::new(traffic_policy::read(name, created, manifest.spec, &unknown, report)?))
+        }
+        Kind::FaultInjection => {
+            let (manifest, unknown) = decode_whole::<fault_injection::Spec>(document, report)?;
+            Object::FaultInjection(Arc::new(fault_injection::read(name, manifest.spec, &unknown, report)?))
         }
     };
     Ok(Some(object))
 }
 
-fn decode<T: serde::de::DeserializeOwned>(document: Document<'_>, report: &mut Report) -> Result<T, Refused> {
+fn read_route(
+    kind: RouteKind,
+    name: &ObjectName,
+    document: Document<'_>,
+    report: &mut Report,
+) -> Result<Route, Refused> {
+    type Read<R> = fn(Owner<'_>, i64, RouteSpec<R>, &mut Report) -> Result<Route, Refused>;
+    fn with<R: DeserializeOwned + Serialize>(
+        kind: RouteKind,
+        name: &ObjectName,
+        document: Document<'_>,
+        report: &mut Report,
+        read: Read<R>,
+    ) -> Result<Route, Refused> {
+        let (manifest, unknown) = decode_whole::<RouteSpec<R>>(document, report)?;
+        let created = manifest.created();
+        read(Owner { kind, name, unknown: &unknown }, created, manifest.spec, report)
+    }
+    match kind {
+        RouteKind::Http => with(kind, name, document, report, http_route::read),
+        RouteKind::Grpc => with(kind, name, document, report, grpc_route::read),
+        RouteKind::Tls | RouteKind::Tcp => with(kind, name, document, report, stream_route::read),
+    }
+}
+
+/// Decodes a manifest, with the fields of its spec that are written and that the type doesn't have.
+fn decode_whole<S: DeserializeOwned + Serialize>(
+    document: Document<'_>,
+    report: &mut Report,
+) -> Result<(Manifest<S>, Vec<FieldPath>), Refused> {
+    let manifest: Manifest<S> = decode(document, report)?;
+    let unknown = unknown::unknown_fields(&decode(document, report)?, &manifest.spec);
+    Ok((manifest, unknown))
+}
+
+fn decode<T: DeserializeOwned>(document: Document<'_>, report: &mut Report) -> Result<T, Refused> {
     document.decode().map_err(|problem| {
         report.0.push(problem);
         Refused

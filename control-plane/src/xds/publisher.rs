@@ -1,6 +1,6 @@
 //! The current mesh, its resources, and who is interested in which.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -36,8 +36,11 @@ pub struct Publisher {
 /// is different for each pod are not kept, so that no client can make this grow.
 struct Cache {
     mesh: Arc<Mesh>,
-    resources: HashMap<(ResourceKind, Arc<str>), Arc<Resource>, foldhash::fast::RandomState>,
+    resources: HashMap<Key, Arc<Resource>, foldhash::fast::RandomState>,
 }
+
+/// A resource, and the namespace that it is for where it is another one for that.
+type Key = (ResourceKind, Arc<str>, Option<Arc<str>>);
 
 /// The Services with a split whose proxies took or lost a step since somebody looked.
 #[derive(Default)]
@@ -103,30 +106,39 @@ impl Publisher {
     /// Makes the new mesh that of the cache. Returns what became different for whom.
     fn exchange(&self, mesh: &Arc<Mesh>, changes: &Changes, index: &Index) -> Marks {
         let mut marks = Marks::new();
-        let mut fresh = Vec::new();
+        let (mut fresh, mut gone) = (Vec::new(), Vec::new());
+        let old = self.mesh();
         for (kind, name) in changes.resources() {
-            let key = (kind, Arc::<str>::from(name));
-            if !index.is_wanted(kind, name) {
-                fresh.push((key, None));
+            let name = Arc::<str>::from(name);
+            let (before, after) = (Variants::of(&old, kind, &name), Variants::of(mesh, kind, &name));
+            gone.extend(before.all().map(|variant| (kind, Arc::clone(&name), variant)));
+            if !index.is_wanted(kind, &name) {
                 continue;
             }
-            let old = self.cache.read().resources.get(&key).cloned();
-            let new = resources::resource(mesh, kind, name, &NOBODY).map(Arc::new);
-            if old.is_none() || old.map(|old| old.version.clone()) != new.as_ref().map(|new| new.version.clone()) {
-                let mark = |stream| marks.entry(stream).or_default().push(key.clone());
-                index.interested(kind, name).for_each(mark);
+            let mut versions = BTreeMap::<_, Option<Arc<Resource>>>::new();
+            for stream in index.interested(kind, &name) {
+                let Some(subscriber) = index.stream(stream) else { continue };
+                let variant = after.variant(&subscriber.node.namespace);
+                let new = versions.entry(variant).or_insert_with_key(|variant| {
+                    let node = NodeRef { namespace: variant.as_deref().unwrap_or_default().to_owned(), ..NOBODY };
+                    resources::resource(mesh, kind, &name, &node).map(Arc::new)
+                });
+                let known = (kind, Arc::clone(&name), before.variant(&subscriber.node.namespace));
+                let known = self.cache.read().resources.get(&known).map(|old| old.version.clone());
+                if known.is_none() || known != new.as_ref().map(|new| new.version.clone()) {
+                    marks.entry(stream).or_default().push((kind, Arc::clone(&name)));
+                }
             }
-            fresh.push((key, new));
+            let versions = versions.into_iter().filter_map(|(variant, new)| Some((variant, new?)));
+            fresh.extend(versions.map(|(variant, new)| ((kind, Arc::clone(&name), variant), new)));
         }
         self.mark_inbound(mesh, changes, index, &mut marks);
         let mut cache = self.cache.write();
         cache.mesh = Arc::clone(mesh);
-        for (key, resource) in fresh {
-            match resource {
-                Some(resource) => cache.resources.insert(key, resource),
-                None => cache.resources.remove(&key),
-            };
+        for key in &gone {
+            cache.resources.remove(key);
         }
+        cache.resources.extend(fresh);
         marks
     }
 
@@ -158,13 +170,12 @@ impl Publisher {
     /// How far the streams that hold a Service's routes are with the current mesh.
     pub fn route_holders(&self, service: &ObjectName) -> RouteHolders {
         let mesh = self.mesh();
-        let ports = mesh.service(&service.namespace, &service.name).map(|service| service.ports.as_slice());
+        let Some(service) = mesh.service(&service.namespace, &service.name) else { return RouteHolders::default() };
         let kind = ResourceKind::RouteConfiguration;
         let index = self.index.read();
         let mut streams: HashMap<u64, bool> = HashMap::new();
-        for port in ports.unwrap_or_default() {
-            let (namespace, service) = (service.namespace.to_string(), service.name.to_string());
-            let name: Arc<str> = ServicePort { namespace, service, port: port.number }.to_string().into();
+        for name in service.ports.iter().flat_map(|port| resources::route_names(&mesh, service, port)) {
+            let name: Arc<str> = name.into();
             let wanted = self.look_up(&mesh, kind, &name, &NOBODY).map(|r| Arc::from(r.version.as_str()));
             for stream in index.interested(kind, &name) {
                 let Some(acked) = index.stream(stream).and_then(|stream| stream.acked(kind, &name)) else { continue };
@@ -266,7 +277,7 @@ impl Publisher {
         if kind == ResourceKind::Listener && name.as_ref() == INBOUND_LISTENER {
             return resources::resource(mesh, kind, name, node).map(Arc::new);
         }
-        let key = (kind, Arc::clone(name));
+        let key = (kind, Arc::clone(name), Variants::of(mesh, kind, name).variant(&node.namespace));
         {
             let cache = self.cache.read();
             if let Some(resource) = cache.resources.get(&key).filter(|_| Arc::ptr_eq(&cache.mesh, mesh)) {
@@ -282,10 +293,29 @@ impl Publisher {
     }
 }
 
+/// The namespaces for which a resource is another one than for all others.
+struct Variants(BTreeSet<Arc<str>>);
+
+impl Variants {
+    fn of(mesh: &Mesh, kind: ResourceKind, name: &str) -> Self {
+        Self(resources::consumers(mesh, kind, name))
+    }
+
+    /// The one for a namespace.
+    fn variant(&self, namespace: &str) -> Option<Arc<str>> {
+        self.0.get(namespace).cloned()
+    }
+
+    fn all(&self) -> impl Iterator<Item = Option<Arc<str>>> + '_ {
+        self.0.iter().cloned().map(Some).chain([None])
+    }
+}
+
 impl Progress {
     fn step<'a>(&self, mesh: &Mesh, route_configurations: impl Iterator<Item = &'a str>) {
         let mut services = Vec::new();
         for name in route_configurations {
+            let name = resources::without_consumer(name);
             let Ok(ServicePort { namespace, service, .. }) = name.parse() else { continue };
             services.push(ObjectName::new(namespace, service));
         }

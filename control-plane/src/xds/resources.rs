@@ -2,20 +2,24 @@
 //!
 //! `docs/reference/xds.md` has the subset and the names.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use weft_api::names::{ClusterName, INBOUND_LISTENER, ServicePort as ServicePortName};
 use weft_api::xds::ResourceKind;
 use weft_api::xds::pb::google::protobuf::Any;
 
-use crate::mesh::{Mesh, ObjectName, Protocol, Service, ServicePort};
+use crate::mesh::{Mesh, ObjectName, Protocol, Service, ServicePort, consumer_routes};
 
 mod cluster;
+mod encode;
 mod endpoints;
 mod inbound;
 mod listener;
 mod routes;
+mod values;
 
 /// An xDS resource, serialized.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,13 +41,14 @@ pub struct NodeRef {
     pub pod: String,
 }
 
-/// The resource of this kind and name; `None`: there is none. Only the listener `inbound` depends on who asks.
+/// The resource of this kind and name; `None`: there is none. The listener `inbound` depends on who asks, and others may
+/// on the namespace of who asks: [`consumers`].
 pub fn resource(mesh: &Mesh, kind: ResourceKind, name: &str, node: &NodeRef) -> Option<Resource> {
     let value = match kind {
         ResourceKind::Listener if name == INBOUND_LISTENER => {
             inbound::listener(mesh, mesh.pod(&node.namespace, &node.pod)?)
         }
-        ResourceKind::Listener => listener::outbound(mesh, name)?,
+        ResourceKind::Listener => listener::outbound(mesh, name, &node.namespace)?,
         ResourceKind::RouteConfiguration => routes::configuration(mesh, name)?,
         ResourceKind::Cluster => cluster::cluster(mesh, name)?,
         ResourceKind::ClusterLoadAssignment => endpoints::assignment(mesh, name)?,
@@ -60,7 +65,7 @@ pub fn names(mesh: &Mesh, kind: ResourceKind) -> impl Iterator<Item = String> {
     let services = mesh.services().flat_map(move |service| {
         service.ports.iter().flat_map(move |port| match kind {
             ResourceKind::Listener => addresses_of(mesh, service, port),
-            ResourceKind::RouteConfiguration if protocol_of(mesh, service, port) == Protocol::Opaque => Vec::new(),
+            ResourceKind::RouteConfiguration => route_names(mesh, service, port),
             ResourceKind::ClusterLoadAssignment if service.external_name.is_some() => Vec::new(),
             _ => vec![name_of(&service.name, port.number)],
         })
@@ -108,14 +113,6 @@ impl<'a> Target<'a> {
             Self::Pod(address, _) => address.to_string(),
         }
     }
-
-    /// What is spoken there, as far as it is declared.
-    fn protocol(&self, mesh: &Mesh) -> Protocol {
-        match self {
-            Self::Service(service, port) => protocol_of(mesh, service, port),
-            Self::Pod(_, protocol) => *protocol,
-        }
-    }
 }
 
 /// A name in the one form in which names are told apart: `10.0.0.1:080` is none.
@@ -134,13 +131,40 @@ fn addresses_of(mesh: &Mesh, service: &Service, port: &ServicePort) -> Vec<Strin
     addresses.map(|&address| SocketAddr::new(address, port.number).to_string()).collect()
 }
 
-/// What a Service's port speaks. Whoever writes HTTP rules for an undeclared port declares it to be HTTP: or else a
-/// client could pass the rules by with bytes that are not quite HTTP.
-fn protocol_of(mesh: &Mesh, service: &Service, port: &ServicePort) -> Protocol {
-    match port.protocol {
-        Protocol::Undeclared if routes::attached(mesh, service, port).next().is_some() => Protocol::Http,
-        declared => declared,
+/// The names of the routes of a Service's port, those of namespaces that have routes of their own for it among them.
+pub(super) fn route_names(mesh: &Mesh, service: &Service, port: &ServicePort) -> Vec<String> {
+    let name = name_of(&service.name, port.number);
+    let consumers = mesh.consumers(service, port);
+    let all = [None].into_iter().chain(consumers.iter().map(|namespace| Some(namespace.as_ref())));
+    let http =
+        all.filter(|consumer| mesh.attached(service, port, *consumer).protocol(port.protocol) != Protocol::Opaque);
+    http.map(|consumer| consumer.map_or_else(|| name.clone(), |namespace| consumer_routes(&name, namespace))).collect()
+}
+
+/// The name of routes without the namespace that they are for, and that.
+fn consumer_of(name: &str) -> (&str, Option<&str>) {
+    match name.split_once('@') {
+        Some((name, namespace)) => (name, Some(namespace)),
+        None => (name, None),
     }
+}
+
+/// The name of routes without the namespace that they are for.
+pub(super) fn without_consumer(name: &str) -> &str {
+    consumer_of(name).0
+}
+
+/// The namespaces for which a resource is another one than for all others.
+pub(super) fn consumers(mesh: &Mesh, kind: ResourceKind, name: &str) -> BTreeSet<Arc<str>> {
+    let address = match kind {
+        ResourceKind::Listener => name.parse::<SocketAddr>().ok(),
+        _ => None,
+    };
+    let found = address.and_then(|address| {
+        let service = mesh.service_at(address.ip())?;
+        Some(mesh.consumers(service, service.port(address.port())?))
+    });
+    found.unwrap_or_default()
 }
 
 #[cfg(test)]

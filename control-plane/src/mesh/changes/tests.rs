@@ -150,14 +150,14 @@ fn manifests(texts: &[String]) -> Manifests {
         all.services.extend(one.services);
         all.pods.extend(one.pods);
         all.endpoint_slices.extend(one.endpoint_slices);
-        all.http_routes.extend(one.http_routes);
+        all.routes.extend(one.routes);
     }
     all
 }
 
 /// What is the same keeps its `Arc`, as the registry does it.
 fn share(old: &Manifests, new: &mut Manifests) {
-    fn each<T: PartialEq>(old: &BTreeMap<ObjectName, Arc<T>>, new: &mut BTreeMap<ObjectName, Arc<T>>) {
+    fn each<K: Ord, T: PartialEq>(old: &BTreeMap<K, Arc<T>>, new: &mut BTreeMap<K, Arc<T>>) {
         for (name, value) in new {
             if let Some(same) = old.get(name).filter(|same| *same == value) {
                 *value = same.clone();
@@ -166,8 +166,8 @@ fn share(old: &Manifests, new: &mut Manifests) {
     }
     each(&old.services, &mut new.services);
     each(&old.pods, &mut new.pods);
-    each::<EndpointSlice>(&old.endpoint_slices, &mut new.endpoint_slices);
-    each(&old.http_routes, &mut new.http_routes);
+    each::<_, EndpointSlice>(&old.endpoint_slices, &mut new.endpoint_slices);
+    each(&old.routes, &mut new.routes);
 }
 
 proptest! {
@@ -217,7 +217,7 @@ proptest! {
             one.endpoint_slices.into_iter().for_each(|(name, value)| {
                 backwards.endpoint_slices.entry(name).or_insert(value);
             });
-            one.http_routes.into_iter().for_each(|(name, value)| { backwards.http_routes.entry(name).or_insert(value); });
+            one.routes.into_iter().for_each(|(name, value)| { backwards.routes.entry(name).or_insert(value); });
         }
         prop_assert_eq!(resources(&split_mesh(once, &splits)), resources(&split_mesh(backwards, &splits)));
     }

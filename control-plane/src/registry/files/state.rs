@@ -61,6 +61,11 @@ impl FileState {
         state
     }
 
+    /// What it says, such as `HTTPRoute shop/api`, and on which line each begins.
+    pub(super) fn origins(&self) -> impl Iterator<Item = (String, u32)> {
+        self.objects.iter().map(|((kind, name), (line, _))| (format!("{kind} {name}"), *line))
+    }
+
     fn add(&mut self, file: &str, document: Document<'_>, key: Key, object: Object, old: &Self) {
         let line = document.line();
         if let Some((first, _)) = self.objects.get(&key) {
@@ -104,7 +109,12 @@ fn insert(manifests: &mut Manifests, name: &ObjectName, object: &Object) {
         Object::Pod(object) => put(&mut manifests.pods, name, object),
         Object::ServiceAccount(object) => put(&mut manifests.service_accounts, name, object),
         Object::JoinToken(object) => put(&mut manifests.join_tokens, name, object),
-        Object::HttpRoute(object) => put(&mut manifests.http_routes, name, object),
+        Object::Route(object) => {
+            manifests.routes.insert((object.kind, name.clone()), object.clone());
+        }
+        Object::ReferenceGrant(object) => put(&mut manifests.reference_grants, name, object),
+        Object::TrafficPolicy(object) => put(&mut manifests.traffic_policies, name, object),
+        Object::FaultInjection(object) => put(&mut manifests.fault_injections, name, object),
     }
 }
 

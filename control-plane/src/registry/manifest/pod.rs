@@ -15,6 +15,8 @@ use crate::registry::fault::{FieldPath, Report};
 const INJECT: &str = "weft.dev/inject";
 /// The annotation that says what a pod does with plaintext.
 const MTLS: &str = "weft.dev/mtls";
+/// The label that has the zone of the pod's node: Kubernetes sets it.
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 pub(super) fn read(name: &ObjectName, raw: core::Pod, report: &mut Report) -> Result<Pod, Refused> {
     let spec = raw.spec.unwrap_or_default();
@@ -32,6 +34,7 @@ pub(super) fn read(name: &ObjectName, raw: core::Pod, report: &mut Report) -> Re
         injected: injected(&raw.metadata, report),
         mtls: mtls(&raw.metadata, report),
         ports: ports(&spec, report)?,
+        zone: raw.metadata.labels.as_ref().and_then(|labels| labels.get(ZONE)).map_or("", String::as_str).into(),
         created: raw.metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
     })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1 as core;
 
 use super::{Refused, address, is_dns_subdomain, is_tcp, port, required};
-use crate::mesh::{ObjectName, Protocol, Service, ServicePort};
+use crate::mesh::{Locality, ObjectName, Protocol, Service, ServicePort};
 use crate::registry::fault::{FieldPath, Report};
 
 pub(super) fn read(name: &ObjectName, raw: core::Service, report: &mut Report) -> Result<Service, Refused> {
@@ -14,6 +14,10 @@ pub(super) fn read(name: &ObjectName, raw: core::Service, report: &mut Report) -
     let external_name = match spec.type_.as_deref() {
         Some("ExternalName") => Some(required(external_name(spec.external_name.as_deref(), report))?),
         _ => None,
+    };
+    let locality = match spec.traffic_distribution.as_deref() {
+        Some("PreferClose" | "PreferSameZone" | "PreferSameNode") => Locality::PreferSameZone,
+        _ => Locality::Anywhere,
     };
     let addresses = if external_name.is_some() { Vec::new() } else { required(addresses(&spec, report))? };
     let mut ports = Vec::<ServicePort>::new();
@@ -32,7 +36,7 @@ pub(super) fn read(name: &ObjectName, raw: core::Service, report: &mut Report) -
         let protocol = Protocol::of_port(raw.app_protocol.as_deref(), &name, number);
         ports.push(ServicePort { name, number, protocol });
     }
-    Ok(Service { name: name.clone(), addresses, ports, external_name })
+    Ok(Service { name: name.clone(), addresses, ports, external_name, locality })
 }
 
 /// The cluster IPs, `clusterIP` first. `None` and the empty text stand for none.

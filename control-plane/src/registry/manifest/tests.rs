@@ -21,7 +21,11 @@ fn what_is_not_read_is_told_where_the_group_is_one_that_is_read() {
         faults("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}"),
         [
             "mesh.yaml:2: kind: ConfigMap of v1 is not read; the kinds are Service (v1), EndpointSlice (discovery.k8s.io/v1), \
-          Pod (v1), ServiceAccount (v1), Secret (v1), HTTPRoute (gateway.networking.k8s.io/v1)"
+          Pod (v1), ServiceAccount (v1), Secret (v1), HTTPRoute (gateway.networking.k8s.io/v1), \
+          GRPCRoute (gateway.networking.k8s.io/v1), TLSRoute (gateway.networking.k8s.io/v1, \
+          gateway.networking.k8s.io/v1alpha3, gateway.networking.k8s.io/v1alpha2), \
+          TCPRoute (gateway.networking.k8s.io/v1alpha2), ReferenceGrant (gateway.networking.k8s.io/v1, \
+          gateway.networking.k8s.io/v1beta1), TrafficPolicy (weft.dev/v1alpha1), FaultInjection (weft.dev/v1alpha1)"
         ]
     );
     let old = faults("apiVersion: gateway.networking.k8s.io/v1beta1\nkind: HTTPRoute\nmetadata: {name: a}");

@@ -1,14 +1,19 @@
-//! Clusters: where the endpoints of a name come from.
+//! Clusters: where the endpoints of a name come from, and what its Service's TrafficPolicy says of them.
 
 use prost::Message as _;
-use weft_api::xds::Cluster;
 use weft_api::xds::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, EdsClusterConfig};
 use weft_api::xds::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
 };
+use weft_api::xds::pb::google::protobuf::value::Kind;
+use weft_api::xds::{self, Cluster, METADATA_MANIFEST};
 
 use super::{Target, endpoints, listener};
 use crate::mesh::Mesh;
+
+mod balance;
+mod health;
+mod limits;
 
 pub(super) fn cluster(mesh: &Mesh, name: &str) -> Option<Vec<u8>> {
     let target = Target::find(mesh, name)?;
@@ -22,6 +27,17 @@ pub(super) fn cluster(mesh: &Mesh, name: &str) -> Option<Vec<u8>> {
         Some((host, port)) => {
             cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::StrictDns.into()));
             cluster.load_assignment = Some(one_endpoint(&target.name(), host, port));
+        }
+    }
+    if let Target::Service(service, port) = target {
+        let policy = mesh.policy(service, port);
+        balance::apply(&mut cluster, policy.map(|policy| &policy.balance), service.locality);
+        if let Some(policy) = policy {
+            let manifest = Kind::StringValue(format!("TrafficPolicy {}", policy.name));
+            cluster.metadata = Some(xds::metadata([(METADATA_MANIFEST, manifest)]));
+            limits::apply(&mut cluster, policy);
+            cluster.outlier_detection = policy.outlier.as_ref().map(health::outlier);
+            cluster.health_checks = policy.health.iter().map(health::check).collect();
         }
     }
     Some(cluster.encode_to_vec())

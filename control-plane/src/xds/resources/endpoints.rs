@@ -5,17 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use prost::Message;
-use prost::encoding::{WireType, encode_key, encode_varint};
 use weft_api::xds::pb::envoy::config::core::v3::{
     Address, HealthStatus, Locality, SocketAddress, address, socket_address::PortSpecifier,
 };
 use weft_api::xds::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
 };
-use weft_api::xds::pb::google::protobuf::{Struct, Value, value::Kind};
-use weft_api::xds::{METADATA, METADATA_IDENTITY, METADATA_POD, METADATA_WORKLOAD};
+use weft_api::xds::{METADATA_IDENTITY, METADATA_POD, METADATA_WORKLOAD};
 
 use super::Target;
+use super::encode::{append, metadata};
 use crate::mesh::{EndpointState, Mesh, Service, ServicePort};
 
 /// The endpoints of a Service's port, or of the one pod that was dialled. `None` for names outside the mesh.
@@ -82,7 +81,7 @@ fn endpoint(at: SocketAddr, state: EndpointState, known: BTreeMap<&'static str, 
     };
     let mut encoded = endpoint.encode_to_vec();
     if !known.is_empty() {
-        append(&mut encoded, 3, &metadata(known));
+        append(&mut encoded, 3, &metadata(&known));
     }
     encoded
 }
@@ -97,27 +96,4 @@ fn about(mesh: &Mesh, address: IpAddr) -> Option<BTreeMap<&'static str, String>>
     known.insert(METADATA_POD, pod.name.name.to_string());
     known.insert(METADATA_WORKLOAD, pod.workload.to_string());
     Some(known)
-}
-
-/// `Metadata` with Weft's entries, encoded in order: protobuf maps, as the generated types have them, are encoded in
-/// another order each time, so that the same endpoints would not have the same version.
-fn metadata(entries: BTreeMap<&'static str, String>) -> Vec<u8> {
-    let mut fields = Vec::new();
-    for (key, text) in entries {
-        let value = Value { kind: Some(Kind::StringValue(text)) };
-        fields.extend(Struct { fields: [(key.to_owned(), value)].into() }.encode_to_vec());
-    }
-    let mut entry = Vec::new();
-    append(&mut entry, 1, METADATA.as_bytes());
-    append(&mut entry, 2, &fields);
-    let mut metadata = Vec::new();
-    append(&mut metadata, 1, &entry);
-    metadata
-}
-
-/// Appends a length-delimited field to an encoded message.
-fn append(message: &mut Vec<u8>, field: u32, content: &[u8]) {
-    encode_key(field, WireType::LengthDelimited, message);
-    encode_varint(content.len() as u64, message);
-    message.extend_from_slice(content);
 }

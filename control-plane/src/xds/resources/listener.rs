@@ -10,8 +10,9 @@ use weft_api::xds::pb::envoy::config::listener::v3::{
     Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter, filter, listener_filter,
 };
 use weft_api::xds::pb::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
+use weft_api::xds::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use weft_api::xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
-    HttpConnectionManager, Rds, http_connection_manager::RouteSpecifier,
+    HttpConnectionManager, HttpFilter, Rds, http_connection_manager::RouteSpecifier,
 };
 use weft_api::xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy,
@@ -19,45 +20,66 @@ use weft_api::xds::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
 };
 use weft_api::xds::{self, pb::google::protobuf::Any};
 
-use super::{Target, name_of, routes};
-use crate::mesh::{Mesh, Protocol};
+use super::{Target, name_of};
+use crate::mesh::{Mesh, Protocol, Service, ServicePort, consumer_routes};
+
+mod stream;
 
 /// What the first bytes of HTTP look like to a listener filter.
 const HTTP_PROTOCOLS: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
 
-/// The listener for connections to an address, named by it.
-pub(super) fn outbound(mesh: &Mesh, name: &str) -> Option<Vec<u8>> {
+/// The listener for connections to an address, named by it, for a client of a namespace.
+pub(super) fn outbound(mesh: &Mesh, name: &str, namespace: &str) -> Option<Vec<u8>> {
     let address = name.parse::<SocketAddr>().ok().filter(|address| address.to_string() == name)?;
-    let target = match mesh.service_at(address.ip()) {
-        Some(service) => Target::Service(service, service.port(address.port())?),
-        None => Target::find_pod(mesh, address)?,
+    let listener = match mesh.service_at(address.ip()) {
+        Some(service) => of_service(mesh, service, service.port(address.port())?, namespace),
+        None => {
+            let target = Target::find_pod(mesh, address)?;
+            let Target::Pod(_, protocol) = target else { return None };
+            let own = || chain(tcp_proxy(&target.name(), &[(target.name(), 1)]));
+            by_protocol(protocol, &target.name(), target.name(), own)
+        }
     };
-    let mut listener = Listener { name: name.to_owned(), ..Listener::default() };
-    let http = || chain(http_manager(&target.name(), Some(target.name())));
-    let opaque = || chain(tcp_proxy(&target.name(), &tcp_backends(mesh, &target)));
-    match target.protocol(mesh) {
-        Protocol::Http => listener.filter_chains.push(http()),
+    Some(Listener { name: name.to_owned(), ..listener }.encode_to_vec())
+}
+
+/// Connections that ask for a name that a TLSRoute has go its way; all others as the port's protocol says.
+fn of_service(mesh: &Mesh, service: &Service, port: &ServicePort, namespace: &str) -> Listener {
+    let name = name_of(&service.name, port.number);
+    let consumer = mesh.consumers(service, port).get(namespace).cloned();
+    let attached = mesh.attached(service, port, consumer.as_deref());
+    let routes = match &consumer {
+        Some(namespace) => consumer_routes(&name, namespace),
+        None => name.clone(),
+    };
+    let others = || chain(tcp_proxy(&name, &stream::others(mesh, service, port, &attached)));
+    let mut listener = by_protocol(attached.protocol(port.protocol), &name, routes, others);
+    let named = stream::named(mesh, &attached);
+    if !named.is_empty() {
+        listener.listener_filters.push(tls_inspector());
+        let chains = named.into_iter().map(|(server_names, backends)| FilterChain {
+            filter_chain_match: Some(FilterChainMatch { server_names, ..FilterChainMatch::default() }),
+            ..chain(tcp_proxy(&name, &backends))
+        });
+        listener.filter_chains.splice(0..0, chains);
+    }
+    listener
+}
+
+fn by_protocol(protocol: Protocol, name: &str, routes: String, opaque: impl Fn() -> FilterChain) -> Listener {
+    let mut listener = Listener::default();
+    let http = |routes| chain(http_manager(name, Some(routes), Vec::new()));
+    match protocol {
+        Protocol::Http => listener.filter_chains.push(http(routes)),
         Protocol::Opaque => listener.filter_chains.push(opaque()),
         Protocol::Undeclared => {
             listener.listener_filters.push(http_inspector());
             let filter_chain_match = Some(http_match());
-            listener.filter_chains.push(FilterChain { filter_chain_match, ..http() });
+            listener.filter_chains.push(FilterChain { filter_chain_match, ..http(routes) });
             listener.default_filter_chain = Some(opaque());
         }
     }
-    Some(listener.encode_to_vec())
-}
-
-/// Where opaque connections go, with weights: a split has a say here too.
-fn tcp_backends(mesh: &Mesh, target: &Target<'_>) -> Vec<(String, u32)> {
-    let split = match target {
-        Target::Service(service, port) => mesh.split_of(&service.name).map(|split| routes::split_backends(split, port)),
-        Target::Pod(..) => None,
-    };
-    match split {
-        Some(backends) => backends.iter().map(|to| (name_of(&to.service, to.port), to.weight)).collect(),
-        None => vec![(target.name(), 1)],
-    }
+    listener
 }
 
 /// The source of everything: the stream that the resource itself came on.
@@ -78,21 +100,26 @@ pub(super) fn http_match() -> FilterChainMatch {
 }
 
 pub(super) fn http_inspector() -> ListenerFilter {
-    let config = listener_filter::ConfigType::TypedConfig(pack(&HttpInspector::default()));
-    ListenerFilter {
-        name: "envoy.filters.listener.http_inspector".to_owned(),
-        config_type: Some(config),
-        ..ListenerFilter::default()
-    }
+    listener_filter("envoy.filters.listener.http_inspector", &HttpInspector::default())
 }
 
-/// The HTTP connection manager, with a name for telemetry and that of its routes; `None`: requests go to the application
-/// itself.
-pub(super) fn http_manager(name: &str, routes: Option<String>) -> Filter {
+fn tls_inspector() -> ListenerFilter {
+    listener_filter("envoy.filters.listener.tls_inspector", &TlsInspector::default())
+}
+
+fn listener_filter<M: Message + Name>(name: &str, config: &M) -> ListenerFilter {
+    let config = listener_filter::ConfigType::TypedConfig(pack(config));
+    ListenerFilter { name: name.to_owned(), config_type: Some(config), ..ListenerFilter::default() }
+}
+
+/// The HTTP connection manager, with a name for telemetry, that of its routes (`None`: requests go to the application
+/// itself), and the filters that all requests pass.
+pub(super) fn http_manager(name: &str, routes: Option<String>, http_filters: Vec<HttpFilter>) -> Filter {
     let rds = |route_config_name| RouteSpecifier::Rds(Rds { config_source: Some(ads()), route_config_name });
     let manager = HttpConnectionManager {
         stat_prefix: name.to_owned(),
         route_specifier: routes.map(rds),
+        http_filters,
         ..HttpConnectionManager::default()
     };
     network_filter("envoy.filters.network.http_connection_manager", &manager)

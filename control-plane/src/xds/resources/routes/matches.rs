@@ -1,8 +1,10 @@
 //! The conditions of a rule as Envoy's `RouteMatch`.
 
 use weft_api::xds::pb::envoy::config::route::v3::{
-    HeaderMatcher, QueryParameterMatcher, header_matcher::HeaderMatchSpecifier,
-    query_parameter_matcher::QueryParameterMatchSpecifier, route_match::PathSpecifier,
+    HeaderMatcher, QueryParameterMatcher,
+    header_matcher::HeaderMatchSpecifier,
+    query_parameter_matcher::QueryParameterMatchSpecifier,
+    route_match::{GrpcRouteMatchOptions, PathSpecifier},
 };
 use weft_api::xds::pb::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher, string_matcher::MatchPattern};
 
@@ -32,11 +34,12 @@ pub(super) fn condition(rule: &RouteMatch) -> Condition {
         path_specifier: Some(path),
         headers: method.chain(headers).collect(),
         query_parameters: query_parameters.collect(),
+        grpc: rule.grpc.map(|_| GrpcRouteMatchOptions {}),
         ..Condition::default()
     }
 }
 
-fn header(name: &str, value: &TextMatch) -> HeaderMatcher {
+pub(in crate::xds::resources) fn header(name: &str, value: &TextMatch) -> HeaderMatcher {
     HeaderMatcher {
         name: name.to_owned(),
         header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(text(value))),
@@ -44,7 +47,7 @@ fn header(name: &str, value: &TextMatch) -> HeaderMatcher {
     }
 }
 
-fn text(value: &TextMatch) -> StringMatcher {
+pub(in crate::xds::resources) fn text(value: &TextMatch) -> StringMatcher {
     let pattern = match value {
         TextMatch::Exact(text) => MatchPattern::Exact(text.to_string()),
         TextMatch::Regex(pattern) => MatchPattern::SafeRegex(regex(pattern)),
@@ -52,6 +55,6 @@ fn text(value: &TextMatch) -> StringMatcher {
     StringMatcher { match_pattern: Some(pattern), ..StringMatcher::default() }
 }
 
-fn regex(pattern: &str) -> RegexMatcher {
+pub(in crate::xds::resources) fn regex(pattern: &str) -> RegexMatcher {
     RegexMatcher { regex: pattern.to_owned(), ..RegexMatcher::default() }
 }

@@ -1,15 +1,15 @@
 //! The fields of a manifest that its type doesn't have. The decoder passes them by, so that a rule would do less than it
 //! says.
 
-use gateway_api::httproutes::HttpRoute as RawHttpRoute;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::registry::fault::FieldPath;
 
 /// The fields below `spec` that are written and were not decoded.
-pub(in crate::registry::manifest) fn unknown_fields(written: &Value, decoded: &RawHttpRoute) -> Vec<FieldPath> {
+pub(super) fn unknown_fields(written: &Value, decoded: &impl Serialize) -> Vec<FieldPath> {
     let mut unknown = Vec::new();
-    let decoded = serde_json::to_value(&decoded.spec).unwrap_or_default();
+    let decoded = serde_json::to_value(decoded).unwrap_or_default();
     if let Some(spec) = written.get("spec") {
         compare(spec, Some(&decoded), FieldPath::of(&["spec"]), &mut unknown);
     }
