@@ -20,6 +20,8 @@ use weft_api::xds::pb::google::protobuf::Any;
 
 use crate::discovery::{Answer, Destination, Protocol, Snapshot, Traffic};
 
+pub(crate) use settings::policy as cluster_settings;
+
 /// A resource as a pod is sent it: its kind, its name, its content.
 pub type Resource = (ResourceKind, String, Any);
 

@@ -185,7 +185,12 @@ impl Graph {
 
     /// The state of each resource, sorted by kind and name.
     pub(super) fn state(&self, now: Instant) -> Vec<ResourceState> {
-        self.slots.state(now)
+        let mut states = self.slots.state(now);
+        let clusters = states.iter_mut().filter(|state| state.kind == ResourceKind::Cluster);
+        for state in clusters.filter(|state| state.status == ResourceStatus::Held) {
+            state.policy = self.clusters.cluster(&state.name.as_str().into()).map(|cluster| cluster.policy.clone());
+        }
+        states
     }
 
     /// Keeps a checked value. Returns whether destinations have to be looked at again.

@@ -1,12 +1,16 @@
 //! What the state dump shows of each resource.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use weft_api::xds::ResourceKind;
 
+use super::values::ClusterPolicy;
+use crate::why;
+
 /// One resource that is subscribed to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct ResourceState {
     /// `Listener`, `RouteConfiguration`, `Cluster` or `ClusterLoadAssignment`.
     #[serde(serialize_with = "kind_name")]
@@ -22,6 +26,9 @@ pub(crate) struct ResourceState {
     pub(crate) age: Duration,
     /// Why the newest version was refused, if it was.
     pub(crate) error: Option<String>,
+    /// What applies to the traffic of a cluster that is held; shown as in the manifests.
+    #[serde(serialize_with = "policy", skip_serializing_if = "Option::is_none")]
+    pub(crate) policy: Option<Arc<ClusterPolicy>>,
 }
 
 /// What is known of a resource.
@@ -44,4 +51,9 @@ fn kind_name<S: serde::Serializer>(kind: &ResourceKind, serializer: S) -> Result
 
 fn seconds<S: serde::Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(age.as_secs())
+}
+
+fn policy<S: serde::Serializer>(policy: &Option<Arc<ClusterPolicy>>, serializer: S) -> Result<S::Ok, S::Error> {
+    let settings = policy.iter().flat_map(|policy| why::cluster_settings(policy));
+    serializer.collect_map(settings.map(|setting| (setting.name, setting.value)))
 }

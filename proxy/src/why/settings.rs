@@ -19,7 +19,7 @@ use weft_rules::timeouts::Timeouts;
 use super::Setting;
 use crate::discovery::Cluster;
 
-pub(super) use cluster::policy;
+pub(crate) use cluster::policy;
 
 /// Retry reasons by their name in `retry_on`.
 const REASONS: [(RetryOn, &str); 9] = [

@@ -147,6 +147,7 @@ impl Slots {
             version: slot.version.clone(),
             age: now.saturating_duration_since(slot.since),
             error: slot.error.clone(),
+            policy: None,
         };
         self.slots.iter().map(state).collect()
     }

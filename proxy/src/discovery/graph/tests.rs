@@ -411,6 +411,19 @@ fn the_state_of_each_resource_is_shown_with_its_age() {
 }
 
 #[test]
+fn the_policy_of_a_cluster_is_shown_as_in_the_manifest() {
+    let mut world = World::new();
+    world.want(API);
+    world.give_service(API, "shop/api:80", &[("10.1.0.1", 8080)]);
+    let state = world.graph.state(world.now);
+    let cluster = state.iter().find(|state| state.kind == ResourceKind::Cluster).unwrap();
+    let shown = serde_json::to_value(cluster).unwrap();
+    assert_eq!(shown["policy"]["loadBalancer.algorithm"], "PeakEwma");
+    let listener = serde_json::to_value(&state[0]).unwrap();
+    assert!(listener.get("policy").is_none());
+}
+
+#[test]
 fn mirrors_are_clusters_too() {
     let mut world = World::new();
     world.want(API);

@@ -29,13 +29,13 @@ pub(in crate::discovery) struct RouteSpec {
 }
 
 impl RouteSpec {
-    /// The clusters that the rules name, each once; those of mirrors, too.
+    /// The clusters that the rules name, each once; those of mirrors, too. The one that nothing may go to is left out.
     pub(in crate::discovery) fn clusters(&self) -> BTreeSet<&Arc<str>> {
         let targets = self.rules.iter().filter_map(|rule| match &rule.action {
             Action::Forward(forward) => Some(forward.targets()),
             Action::Redirect(_) | Action::Respond(_) => None,
         });
-        targets.flatten().collect()
+        targets.flatten().filter(|name| ***name != *xds::REFUSED_CLUSTER).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::discovery::ClusterPolicy;
 use crate::why::Setting;
 
 /// What applies to the traffic of a cluster.
-pub(in crate::why) fn policy(policy: &ClusterPolicy) -> Vec<Setting> {
+pub(crate) fn policy(policy: &ClusterPolicy) -> Vec<Setting> {
     let mut lines = balance(&policy.balance);
     lines.push(setting("connections.connectTimeout", time_of(policy.connect_timeout)));
     lines.extend(policy.limits.max_connections.map(|max| setting("connections.max", max)));

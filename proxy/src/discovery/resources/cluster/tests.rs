@@ -166,7 +166,7 @@ fn limits_and_the_retry_budget_are_read() {
         }),
         ..Thresholds::default()
     };
-    let policy = read(&limited(vec![thresholds.clone(), Thresholds { priority: 1, ..Thresholds::default() }]));
+    let policy = read(&limited(vec![thresholds, Thresholds { priority: 1, ..Thresholds::default() }]));
     let limits = policy.limits;
     assert_eq!((limits.max_connections, limits.max_pending, limits.max_requests), (Some(10), Some(0), Some(30)));
     let budget = policy.budget;
@@ -177,7 +177,7 @@ fn limits_and_the_retry_budget_are_read() {
     refused(NAME, &limited(vec![none]), &format!("{at}[0].max_connections"));
     let retries = Thresholds { max_retries: make::uint(3), ..Thresholds::default() };
     refused(NAME, &limited(vec![retries]), &format!("{at}[0].max_retries"));
-    refused(NAME, &limited(vec![thresholds.clone(), thresholds]), &format!("{at}[1].priority"));
+    refused(NAME, &limited(vec![thresholds, thresholds]), &format!("{at}[1].priority"));
     let budget = RetryBudget { budget_interval: seconds(0), ..RetryBudget::default() };
     let zero = Thresholds { retry_budget: Some(budget), ..Thresholds::default() };
     refused(NAME, &limited(vec![zero]), &format!("{at}[0].retry_budget.budget_interval"));
@@ -236,7 +236,7 @@ fn endpoints_are_checked_in_one_way() {
     let policy = read(&checked(vec![check(HealthChecker::HttpHealthCheck(http.clone()))])).health.clone().unwrap();
     assert_eq!((policy.interval.as_secs(), policy.healthy_threshold, policy.unhealthy_threshold), (5, 2, 3));
     let Probe::Http { path, host, expected } = policy.probe else { panic!("{:?}", policy.probe) };
-    assert_eq!((path.as_str(), host, expected), ("/healthz", None, vec![200..300]));
+    assert_eq!((path.as_str(), host, expected.as_slice()), ("/healthz", None, std::slice::from_ref(&(200..300))));
     let grpc = GrpcHealthCheck { service_name: "api".to_owned(), ..GrpcHealthCheck::default() };
     let policy = read(&checked(vec![check(HealthChecker::GrpcHealthCheck(grpc))]));
     assert_eq!(policy.health.as_ref().unwrap().probe, Probe::Grpc { service: "api".to_owned() });

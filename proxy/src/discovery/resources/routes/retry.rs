@@ -45,29 +45,39 @@ pub(super) fn policy(policy: &XdsRetryPolicy) -> Result<RetryPolicy, Fault> {
     })
 }
 
-/// The reasons of a list such as `5xx,connect-failure,unavailable`, and the gRPC statuses in it.
+/// The reasons of a list such as `5xx,connect-failure,unavailable`, and the gRPC statuses in it as bits.
 fn reasons(list: &str) -> Result<(RetryOn, u32), Fault> {
-    let (mut on, mut grpc) = (RetryOn::NOTHING, 0);
-    for token in list.split(',').map(str::trim).filter(|token| !token.is_empty()) {
-        match token {
-            "connect-failure" => on = on | RetryOn::CONNECT_FAILURE,
-            "refused-stream" => on = on | RetryOn::REFUSED_STREAM,
-            "reset" => on = on | RetryOn::RESET,
-            "gateway-error" => on = on | RetryOn::GATEWAY_ERROR,
-            "5xx" => on = on | RetryOn::SERVER_ERROR,
-            "retriable-4xx" => on = on | RetryOn::RETRIABLE_4XX,
-            "retriable-status-codes" => on = on | RetryOn::STATUSES,
-            "per-try-timeout" => on = on | RetryOn::PER_TRY_TIMEOUT,
-            "envoy-ratelimited" => on = on | RetryOn::RATE_LIMITED,
-            "cancelled" => grpc |= 1 << 1,
-            "deadline-exceeded" => grpc |= 1 << 4,
-            "resource-exhausted" => grpc |= 1 << 8,
-            "internal" => grpc |= 1 << 13,
-            "unavailable" => grpc |= 1 << 14,
-            other => return Err(Fault::here(format!("{other:?} is not supported by this proxy"))),
-        }
+    let tokens = list.split(',').map(str::trim).filter(|token| !token.is_empty());
+    let mut tokens = tokens
+        .map(|token| reason(token).ok_or_else(|| Fault::here(format!("{token:?} is not supported by this proxy"))));
+    tokens.try_fold((RetryOn::NOTHING, 0), |(on, grpc), token| token.map(|(also, status)| (on | also, grpc | status)))
+}
+
+fn reason(token: &str) -> Option<(RetryOn, u32)> {
+    let reason = match token {
+        "connect-failure" => RetryOn::CONNECT_FAILURE,
+        "refused-stream" => RetryOn::REFUSED_STREAM,
+        "reset" => RetryOn::RESET,
+        "gateway-error" => RetryOn::GATEWAY_ERROR,
+        "5xx" => RetryOn::SERVER_ERROR,
+        "retriable-4xx" => RetryOn::RETRIABLE_4XX,
+        "retriable-status-codes" => RetryOn::STATUSES,
+        "per-try-timeout" => RetryOn::PER_TRY_TIMEOUT,
+        "envoy-ratelimited" => RetryOn::RATE_LIMITED,
+        _ => return grpc_status(token).map(|status| (RetryOn::NOTHING, 1 << status)),
+    };
+    Some((reason, 0))
+}
+
+fn grpc_status(token: &str) -> Option<u32> {
+    match token {
+        "cancelled" => Some(1),
+        "deadline-exceeded" => Some(4),
+        "resource-exhausted" => Some(8),
+        "internal" => Some(13),
+        "unavailable" => Some(14),
+        _ => None,
     }
-    Ok((on, grpc))
 }
 
 fn status(code: u32) -> Result<u16, Fault> {

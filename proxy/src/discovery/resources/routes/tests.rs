@@ -266,14 +266,13 @@ fn faults_are_injected_by_share_and_header() {
     let delay = FaultDelay {
         percentage: of_a_hundred(10),
         fault_delay_secifier: Some(FaultDelaySecifier::FixedDelay(XdsDuration { seconds: 2, nanos: 0 })),
-        ..FaultDelay::default()
     };
     let abort = FaultAbort {
         percentage: Some(FractionalPercent { numerator: 15, denominator: 1 }),
         error_type: Some(ErrorType::HttpStatus(503)),
         ..FaultAbort::default()
     };
-    let fault = HttpFault { delay: Some(delay.clone()), abort: Some(abort.clone()), ..HttpFault::default() };
+    let fault = HttpFault { delay: Some(delay), abort: Some(abort.clone()), ..HttpFault::default() };
     let policy = rule(&filter(FAULT, xds::pack(&fault))).filters.fault.unwrap();
     assert_eq!(policy.delay, Some((Duration::from_secs(2), Share::from(10, 100))));
     assert!(matches!(policy.abort, Some((Abort::Http(status), share))
