@@ -143,8 +143,8 @@ impl RetryPolicy {
             Outcome::PerTryTimeout if repeatable && self.on.any(RetryOn::NO_ANSWER | RetryOn::PER_TRY_TIMEOUT) => {
                 backoff
             }
-            Outcome::Answer { status, headers, grpc_status } if repeatable => {
-                if !self.covers(*status, headers, *grpc_status) {
+            Outcome::Answer { status, headers, grpc_status } => {
+                if !(self.covers_grpc(headers, *grpc_status) || (repeatable && self.covers(*status, headers))) {
                     return Verdict::Final;
                 }
                 match self.asked_to_wait(headers, random) {
@@ -153,7 +153,7 @@ impl RetryPolicy {
                     Some(Wait::For(_) | Wait::Forever) => Verdict::Final,
                 }
             }
-            Outcome::Reset | Outcome::PerTryTimeout | Outcome::Answer { .. } => Verdict::Final,
+            Outcome::Reset | Outcome::PerTryTimeout => Verdict::Final,
         }
     }
 
@@ -162,8 +162,16 @@ impl RetryPolicy {
         self.methods.as_ref().is_none_or(|methods| methods.contains(method))
     }
 
-    /// Whether an answer is one after which is tried again.
-    fn covers(&self, status: StatusCode, headers: &HeaderMap, grpc_status: Option<u32>) -> bool {
+    /// Whether a gRPC call ended with a status that the policy names. All calls are POST: who names a status of gRPC's has
+    /// said that the calls which end with it may be repeated.
+    fn covers_grpc(&self, headers: &HeaderMap, grpc_status: Option<u32>) -> bool {
+        let bit = grpc_status.and_then(|status| 1_u32.checked_shl(status));
+        bit.is_some_and(|bit| self.grpc & bit != 0)
+            && (!headers.contains_key(ENVOY_RATELIMITED) || self.on.any(RetryOn::RATE_LIMITED))
+    }
+
+    /// Whether an answer has a status after which is tried again.
+    fn covers(&self, status: StatusCode, headers: &HeaderMap) -> bool {
         if headers.contains_key(ENVOY_RATELIMITED) {
             return self.on.any(RetryOn::RATE_LIMITED);
         }
@@ -172,7 +180,6 @@ impl RetryPolicy {
             || (self.on.any(RetryOn::GATEWAY_ERROR) && gateway)
             || (self.on.any(RetryOn::RETRIABLE_4XX) && status == StatusCode::CONFLICT)
             || (self.on.any(RetryOn::STATUSES) && self.statuses.contains(&status.as_u16()))
-            || grpc_status.and_then(|status| 1_u32.checked_shl(status)).is_some_and(|bit| self.grpc & bit != 0)
     }
 
     /// How long an answer asks to wait. A push-back always counts; a malformed one is a no, as gRFC A6 tells.

@@ -174,7 +174,8 @@ proptest! {
             Verdict::Retry { after } => {
                 prop_assert!(attempts < max_attempts);
                 prop_assert!(after <= MAX_WAIT);
-                prop_assert!(kind == 0 || methods.contains(&method));
+                let named = kind > 2 && grpc_status.and_then(|status| 1_u32.checked_shl(status)).is_some_and(|bit| grpc & bit != 0);
+                prop_assert!(kind == 0 || methods.contains(&method) || named);
             }
         }
     }
@@ -184,4 +185,17 @@ proptest! {
         let backoff = Backoff { base: Duration::from_millis(base), max: Duration::from_millis(max) };
         prop_assert!(backoff.delay(retry, random) <= backoff.max);
     }
+}
+
+#[test]
+fn a_named_grpc_status_is_retried_though_its_calls_are_posts() {
+    let policy = RetryPolicy { methods: Some(vec![Method::GET]), ..policy("5xx,unavailable") };
+    let headers = HeaderMap::new();
+    let after = |status, grpc_status| {
+        let outcome = Outcome::Answer { status, headers: &headers, grpc_status };
+        policy.decide(&Method::POST, 1, &outcome, 0)
+    };
+    assert_ne!(after(StatusCode::OK, Some(14)), Verdict::Final);
+    assert_eq!(after(StatusCode::OK, Some(13)), Verdict::Final);
+    assert_eq!(after(StatusCode::SERVICE_UNAVAILABLE, None), Verdict::Final);
 }
