@@ -12,6 +12,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .type_attribute(".weft", "#[derive(serde::Serialize, serde::Deserialize)]")
         .message_attribute(".weft", "#[serde(default)]")
+        .extern_path(".google.protobuf.Any", "::envoy_types::pb::google::protobuf::Any")
+        // What is in it has no JSON form here.
+        .field_attribute(".weft.status.v1.ConfigurationResource.resource", "#[serde(skip)]")
         .field_attribute(".weft.traffic.v1.Shift.state", "#[serde(with = \"crate::shift_state\")]")
         .compile_fds(descriptors)?;
     Ok(())

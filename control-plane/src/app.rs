@@ -129,7 +129,8 @@ impl App {
             board.subscribe(),
             shutdown.clone(),
         );
-        let status = StatusService::new(Arc::clone(&publisher), registry.faults());
+        let status =
+            StatusService::new(Arc::clone(&publisher), Arc::clone(&loads), registry.faults(), registry.origins());
 
         let listeners = Listeners::open(config).await?;
         let addresses = listeners.addresses(config);

@@ -17,3 +17,6 @@ pub(crate) mod testing;
 
 pub use fault::{Fault, Severity};
 pub use files::FilesRegistry;
+
+/// Where objects are written: by kind and name, such as `HTTPRoute shop/api`, the file and the line, from 1.
+pub type Origins = std::collections::BTreeMap<String, (String, u32)>;

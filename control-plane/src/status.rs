@@ -1,5 +1,6 @@
-//! `weft.status.v1`: the connected proxies with what they hold, and the registry's faults.
+//! `weft.status.v1`: the connected proxies with what they hold and what they report, and the registry's faults.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,20 +9,31 @@ use tonic::{Request, Response, Status};
 use weft_api::status as api;
 use weft_api::status::status_server::Status as StatusApi;
 
-use crate::registry::Fault;
+use crate::load::{Conditions, Loads};
+use crate::mesh::ObjectName;
+use crate::registry::{Fault, Origins};
 use crate::xds::{HeldResource, Publisher, Subscriber};
+
+mod configuration;
 
 /// `weft.status.v1.Status`
 #[derive(Clone)]
 pub struct StatusService {
     publisher: Arc<Publisher>,
+    loads: Arc<Loads>,
     faults: watch::Receiver<Arc<Vec<Fault>>>,
+    origins: watch::Receiver<Arc<Origins>>,
 }
 
 impl StatusService {
-    /// The status of a publisher's streams and of a registry.
-    pub fn new(publisher: Arc<Publisher>, faults: watch::Receiver<Arc<Vec<Fault>>>) -> Self {
-        Self { publisher, faults }
+    /// The status of a publisher's streams, of what they report, and of a registry.
+    pub fn new(
+        publisher: Arc<Publisher>,
+        loads: Arc<Loads>,
+        faults: watch::Receiver<Arc<Vec<Fault>>>,
+        origins: watch::Receiver<Arc<Origins>>,
+    ) -> Self {
+        Self { publisher, loads, faults, origins }
     }
 }
 
@@ -32,8 +44,9 @@ impl StatusApi for StatusService {
         request: Request<api::ListProxiesRequest>,
     ) -> Result<Response<api::ListProxiesResponse>, Status> {
         let (publisher, namespace) = (Arc::clone(&self.publisher), request.into_inner().namespace);
+        let conditions = self.loads.conditions();
         // Thousands of proxies with tens of resources each take a while to look up.
-        let listed = tokio::task::spawn_blocking(move || list_proxies(&publisher, &namespace)).await;
+        let listed = tokio::task::spawn_blocking(move || list_proxies(&publisher, &conditions, &namespace)).await;
         let proxies = listed.map_err(|error| Status::internal(format!("the proxies could not be listed: {error}")))?;
         Ok(Response::new(api::ListProxiesResponse { proxies }))
     }
@@ -51,19 +64,42 @@ impl StatusApi for StatusService {
         };
         Ok(Response::new(api::ListFaultsResponse { faults: faults.iter().map(fault).collect() }))
     }
+
+    async fn get_configuration(
+        &self,
+        request: Request<api::GetConfigurationRequest>,
+    ) -> Result<Response<api::Configuration>, Status> {
+        let (service, request) = (self.clone(), request.into_inner());
+        let looked_up = tokio::task::spawn_blocking(move || service.configuration(&request)).await;
+        let failed = |error| Status::internal(format!("the configuration could not be looked up: {error}"));
+        looked_up.map_err(failed)?.map(Response::new)
+    }
 }
 
-fn list_proxies(publisher: &Publisher, namespace: &str) -> Vec<api::Proxy> {
+fn list_proxies(
+    publisher: &Publisher,
+    conditions: &HashMap<ObjectName, Arc<Conditions>>,
+    namespace: &str,
+) -> Vec<api::Proxy> {
     let now = Instant::now();
     let mut subscribers = publisher.subscribers();
     subscribers.retain(|subscriber| namespace.is_empty() || subscriber.node().namespace == namespace);
-    let mut proxies: Vec<_> = subscribers.iter().map(|subscriber| proxy(publisher, subscriber, now)).collect();
+    let mut proxies: Vec<_> =
+        subscribers.iter().map(|subscriber| proxy(publisher, conditions, subscriber, now)).collect();
     proxies.sort_by(|a, b| a.node.cmp(&b.node));
     proxies
 }
 
-fn proxy(publisher: &Publisher, subscriber: &Subscriber, now: Instant) -> api::Proxy {
+fn proxy(
+    publisher: &Publisher,
+    conditions: &HashMap<ObjectName, Arc<Conditions>>,
+    subscriber: &Subscriber,
+    now: Instant,
+) -> api::Proxy {
     let reported = subscriber.reported();
+    let node = subscriber.node();
+    let pod = ObjectName::new(node.namespace.as_str(), node.pod.as_str());
+    let (ejected, open_breakers) = conditions.get(&pod).map(|seen| unused(seen)).unwrap_or_default();
     let resources = subscriber.resources();
     api::Proxy {
         node: subscriber.to_string(),
@@ -72,7 +108,23 @@ fn proxy(publisher: &Publisher, subscriber: &Subscriber, now: Instant) -> api::P
         connected_seconds: (now - subscriber.connected()).as_secs(),
         certificate_expires: reported.certificate_expires,
         resources: resources.iter().map(|held| resource(publisher, subscriber, held, now)).collect(),
+        ejected,
+        open_breakers,
     }
+}
+
+/// What a proxy does not use.
+fn unused(conditions: &Conditions) -> (Vec<api::EjectedEndpoint>, Vec<api::OpenBreaker>) {
+    let ejected = conditions.ejected.iter().map(|ejected| api::EjectedEndpoint {
+        cluster: ejected.cluster.to_string(),
+        address: ejected.address.to_string(),
+        seconds_left: ejected.left.as_secs(),
+    });
+    let open = conditions
+        .breakers
+        .iter()
+        .map(|breaker| api::OpenBreaker { cluster: breaker.cluster.to_string(), which: breaker.which.clone() });
+    (ejected.collect(), open.collect())
 }
 
 fn resource(publisher: &Publisher, subscriber: &Subscriber, held: &HeldResource, now: Instant) -> api::Resource {

@@ -10,8 +10,10 @@ use crate::demo::DemoArgs;
 use crate::demo::app::AppArgs;
 
 mod shift;
+mod why;
 
 pub use shift::{OfService, ShiftArgs, ShiftCommand};
+pub use why::{Destination, Header, WhyArgs};
 
 /// The highest weight that the traffic API takes.
 const MAX_WEIGHT: i64 = 1_000_000;
@@ -66,6 +68,8 @@ pub enum Command {
         #[arg(short, long)]
         resources: bool,
     },
+    /// What a pod's proxy would do with a request, step by step, and which manifest says so
+    Why(WhyArgs),
     /// Run a small mesh on this machine and shift its traffic, live
     Demo(DemoArgs),
     /// Print a completion script, for example: weft completions bash > /etc/bash_completion.d/weft

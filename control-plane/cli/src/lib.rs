@@ -11,6 +11,7 @@ mod output;
 mod status;
 mod text;
 mod traffic;
+mod why;
 pub mod world;
 
 use std::future::Future;
@@ -35,6 +36,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match command {
         Command::Traffic(command) => return wait_for(traffic::run(command, &global, &mut out)),
         Command::Status { namespace, resources } => wait_for(status::run(namespace, resources, &global, &mut out))?,
+        Command::Why(args) => wait_for(why::run(args, &global, &mut out))?,
         Command::Completions { shell } => clap_complete::generate(shell, &mut Args::command(), "weft", &mut out),
         Command::Demo(demo) => {
             drop(out);

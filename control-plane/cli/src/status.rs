@@ -58,6 +58,10 @@ fn show(overview: &Overview, resources: bool, now: u64) -> String {
         let heads = ["NOT CURRENT", "RESOURCE", "HAS", "WANTED", "FOR", "WHY"];
         parts.push(text::table(heads, behind));
     }
+    let unused: Vec<_> = overview.proxies.iter().flat_map(unused).collect();
+    if !unused.is_empty() {
+        parts.push(text::table(["NOT USED BY", "CLUSTER", "WHAT", "WHY"], unused));
+    }
     if !overview.faults.is_empty() {
         let rows = overview.faults.iter().map(|fault| {
             let line = if fault.line == 0 { String::new() } else { format!(":{}", fault.line) };
@@ -113,6 +117,20 @@ fn behind(proxy: &Proxy) -> impl Iterator<Item = [String; 6]> {
             why,
         ]
     })
+}
+
+/// A row for each thing that the proxy keeps requests away from, as it reported last.
+fn unused(proxy: &Proxy) -> impl Iterator<Item = [String; 4]> {
+    let node = || proxy.node.clone();
+    let ejected = proxy.ejected.iter().map(move |ejected| {
+        let why = format!("ejected for failing, {} left", text::span(ejected.seconds_left));
+        [node(), ejected.cluster.clone(), format!("endpoint {}", ejected.address), why]
+    });
+    let open = proxy.open_breakers.iter().map(move |breaker| {
+        let what = format!("more {}", breaker.which);
+        [node(), breaker.cluster.clone(), what, "the limit is reached: the breaker is open".to_owned()]
+    });
+    ejected.chain(open)
 }
 
 fn is_current(resource: &Resource) -> bool {

@@ -11,7 +11,7 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::watch;
 
-use super::Fault;
+use super::{Fault, Origins};
 use crate::mesh::Manifests;
 use folder::Folder;
 
@@ -29,6 +29,7 @@ const POLL: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct FilesRegistry {
     faults: watch::Receiver<Arc<Vec<Fault>>>,
+    origins: watch::Receiver<Arc<Origins>>,
     /// Keeps the watch thread alive: it ends when nobody can send to it any more.
     _watcher: Option<RecommendedWatcher>,
     _alive: Sender<Instant>,
@@ -58,14 +59,21 @@ impl FilesRegistry {
         }
         let (manifests, manifests_receiver) = watch::channel(Arc::new(folder.manifests()));
         let (faults, faults_receiver) = watch::channel(Arc::new(folder.faults()));
+        let (origins, origins_receiver) = watch::channel(Arc::new(folder.origins()));
         let thread = std::thread::Builder::new().name("weft-registry".to_owned());
-        thread.spawn(move || follow(&mut folder, &changes, &manifests, &faults)).map_err(failed)?;
-        Ok((Self { faults: faults_receiver, _watcher: watcher, _alive: events }, manifests_receiver))
+        thread.spawn(move || follow(&mut folder, &changes, &manifests, &faults, &origins)).map_err(failed)?;
+        let (faults, origins) = (faults_receiver, origins_receiver);
+        Ok((Self { faults, origins, _watcher: watcher, _alive: events }, manifests_receiver))
     }
 
     /// What is wrong with the folder's files at present, ordered by file and line.
     pub fn faults(&self) -> watch::Receiver<Arc<Vec<Fault>>> {
         self.faults.clone()
+    }
+
+    /// Where each object that is in force is written.
+    pub fn origins(&self) -> watch::Receiver<Arc<Origins>> {
+        self.origins.clone()
     }
 }
 
@@ -102,6 +110,7 @@ fn follow(
     changes: &Receiver<Instant>,
     manifests: &watch::Sender<Arc<Manifests>>,
     faults: &watch::Sender<Arc<Vec<Fault>>>,
+    origins: &watch::Sender<Arc<Origins>>,
 ) {
     loop {
         match changes.recv_timeout(POLL) {
@@ -114,6 +123,7 @@ fn follow(
         }
         // Faults first: whoever sees a state can see what is wrong with it.
         publish(faults, folder.faults());
+        publish(origins, folder.origins());
         publish(manifests, folder.manifests());
     }
 }

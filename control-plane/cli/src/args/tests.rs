@@ -73,3 +73,27 @@ fn a_shift_has_defaults_and_takes_commands() {
         assert_eq!(shift(wrong).unwrap_err().exit_code(), 2, "{wrong}");
     }
 }
+
+#[test]
+fn a_destination_is_a_service_or_an_address() {
+    let destination = |text: &str| text.parse::<Destination>();
+    let service = |name: &str, namespace: Option<&str>, port: &str| {
+        Ok(Destination::Service { name: name.into(), namespace: namespace.map(Into::into), port: port.into() })
+    };
+    assert_eq!(destination("api:80"), service("api", None, "80"));
+    assert_eq!(destination("api.shop"), service("api", Some("shop"), ""));
+    assert_eq!(destination("api.shop.svc.cluster.local:http"), service("api", Some("shop"), "http"));
+    assert_eq!(destination("10.96.0.10:80"), Ok(Destination::Address(([10, 96, 0, 10], 80).into())));
+    for wrong in [":80", "", "www.example.com:80"] {
+        assert!(destination(wrong).is_err(), "{wrong} was accepted");
+    }
+}
+
+#[test]
+fn why_takes_a_request() {
+    let args = parse("weft why web api:80 --path /a?b=1 --method POST --header x-user:ann -n shop").unwrap();
+    let Command::Why(why) = args.command else { panic!("parsed as another command") };
+    assert_eq!((why.pod.as_str(), why.path.as_str(), why.method.as_str()), ("web", "/a?b=1", "POST"));
+    assert_eq!(why.headers, [Header("x-user".into(), "ann".into())]);
+    assert!(parse("weft why web api:80 --tls api.shop --path /a").is_err());
+}

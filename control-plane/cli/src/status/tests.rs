@@ -1,3 +1,5 @@
+use weft_api::status::{EjectedEndpoint, OpenBreaker};
+
 use super::*;
 
 const NOW: u64 = 1_800_000_000;
@@ -10,6 +12,8 @@ fn proxy(node: &str, resources: Vec<Resource>) -> Proxy {
         connected_seconds: 252,
         certificate_expires: NOW + 86_000,
         resources,
+        ejected: vec![],
+        open_breakers: vec![],
     }
 }
 
@@ -75,4 +79,19 @@ fn bad_manifests_are_shown_with_file_line_and_field() {
 fn an_ended_certificate_says_so() {
     assert_eq!(certificate(NOW - 60, NOW), "ended 1m ago");
     assert_eq!(certificate(0, NOW), "unknown");
+}
+
+#[test]
+fn what_is_not_used_is_listed() {
+    let ejected = EjectedEndpoint { cluster: "shop/api:80".into(), address: "10.1.0.3:8080".into(), seconds_left: 12 };
+    let open = OpenBreaker { cluster: "shop/users:80".into(), which: "requests".into() };
+    let proxy = Proxy { ejected: vec![ejected], open_breakers: vec![open], ..proxy("web.shop", vec![]) };
+    let shown = show(&Overview { proxies: vec![proxy], faults: vec![] }, false, NOW);
+    let (_, unused) = shown.split_once("\n\n").unwrap();
+    assert_eq!(
+        unused,
+        "NOT USED BY   CLUSTER         WHAT                     WHY\n\
+         web.shop      shop/api:80     endpoint 10.1.0.3:8080   ejected for failing, 12s left\n\
+         web.shop      shop/users:80   more requests            the limit is reached: the breaker is open"
+    );
 }

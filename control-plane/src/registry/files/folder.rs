@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::state::{FileState, merge};
 use crate::mesh::Manifests;
-use crate::registry::{Fault, Severity};
+use crate::registry::{Fault, Origins, Severity};
 
 /// The largest file that is read.
 const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -87,6 +87,17 @@ impl Folder {
 
     pub(super) fn manifests(&self) -> Manifests {
         self.manifests.clone()
+    }
+
+    /// Where each object is. Of two of one name the first counts, which is the one in force.
+    pub(super) fn origins(&self) -> Origins {
+        let mut origins = Origins::new();
+        for (file, read) in &self.files {
+            for (object, line) in read.state.origins() {
+                origins.entry(object).or_insert_with(|| (file.clone(), line));
+            }
+        }
+        origins
     }
 
     pub(super) fn faults(&self) -> Vec<Fault> {
