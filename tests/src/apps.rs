@@ -16,7 +16,7 @@ pub use self::http::{GRPC_ECHO, h1, h2c, named};
 pub use self::raw::{
     GREETING, Script, Scripted, echo, endless, greet_first, read_all_then_answer, resetting, sink, tls_echo,
 };
-pub use self::stage::{SCENE, Seen, Stage};
+pub use self::stage::{Connections, SCENE, Seen, Stage};
 
 /// Serves `port` of the pod, IPv4 and IPv6: each connection is a task of its own. Returns once the port is open.
 ///

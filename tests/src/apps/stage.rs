@@ -73,7 +73,18 @@ struct State {
     doors: BTreeMap<(String, String), Act>,
     /// Requests without a scene.
     seen: Vec<Seen>,
-    connections: BTreeMap<String, u64>,
+    connections: BTreeMap<String, Connections>,
+}
+
+/// The connections of a pod.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Connections {
+    /// Those that are open.
+    pub open: usize,
+    /// The most that were open at once.
+    pub peak: usize,
+    /// All that there ever were.
+    pub all: usize,
 }
 
 #[derive(Debug, Default)]
@@ -131,13 +142,13 @@ impl Stage {
         })
     }
 
-    /// How many connections the pod has had.
-    pub fn connections(&self, pod: &Pod) -> u64 {
+    /// How many connections the pod has, and has had.
+    pub fn connections(&self, pod: &Pod) -> Connections {
         self.0.lock().connections.get(pod.name()).copied().unwrap_or_default()
     }
 
     async fn converse(self, pod: String, stream: TcpStream) -> Result<()> {
-        *self.0.lock().connections.entry(pod.clone()).or_default() += 1;
+        let _open = self.count(&pod);
         // A second handle on the socket, to reset it from within an answer; given up with the conversation.
         let handle = Arc::new(socket2::SockRef::from(&stream).try_clone()?);
         let service = service_fn(move |request| {
@@ -151,6 +162,16 @@ impl Stage {
             Ok(()) => Ok(()),
             Err(error) => bail!("{error}"),
         }
+    }
+
+    /// Counts a connection, until the guard is dropped.
+    fn count(&self, pod: &str) -> impl Drop + use<> {
+        let mut state = self.0.lock();
+        let counts = state.connections.entry(pod.to_owned()).or_default();
+        counts.all += 1;
+        counts.open += 1;
+        counts.peak = counts.peak.max(counts.open);
+        Open { stage: self.clone(), pod: pod.to_owned() }
     }
 
     async fn answer(&self, pod: String, socket: &socket2::Socket, request: Request<Incoming>) -> Played {
@@ -186,6 +207,20 @@ impl Stage {
             }
         };
         played.or_else(|| habit(habits.get_mut(&pod)?)).unwrap_or_default()
+    }
+}
+
+/// A connection that is open.
+struct Open {
+    stage: Stage,
+    pod: String,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(counts) = self.stage.0.lock().connections.get_mut(&self.pod) {
+            counts.open -= 1;
+        }
     }
 }
 
