@@ -67,7 +67,7 @@ impl Worker {
         drain: Drain,
     ) -> Self {
         let (metrics, conditions) = (telemetry.metrics.clone(), telemetry.conditions.clone());
-        let upstreams = Upstreams::new(identity.clone(), config.socket_mark, metrics, conditions);
+        let upstreams = Upstreams::new(identity.clone(), config.socket_mark, config.workers, metrics, conditions);
         let tls = Tls {
             mesh: weft_certs::tls::mesh_server(&identity),
             direct: weft_certs::tls::direct_server(&identity),

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 /// Retries allowed for each request, by default: one in five.
@@ -64,6 +65,11 @@ impl RetryBudget {
     /// A budget of `percent` retries for each hundred requests and `min_per_second` besides, measured over `window`.
     pub fn from(percent: f64, min_per_second: u32, window: Duration) -> Self {
         Self::new(percent / 100.0, min_per_second, window)
+    }
+
+    /// The part of the budget that one of several workers has, who share what needs no requests evenly.
+    pub fn part_of(self, workers: NonZeroUsize) -> Self {
+        Self { reserve: self.reserve / workers.get() as f64, ..self }
     }
 
     /// Counts a request (not its retries).

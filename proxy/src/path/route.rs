@@ -35,6 +35,7 @@ pub(crate) struct Client {
     pub(super) address: Option<SocketAddr>,
     /// The destination's traffic as the latest request saw it: counted by this worker alone, so that requests of
     /// several workers don't meet at one counter.
+    #[allow(clippy::redundant_allocation, reason = "requests clone the Rc alone")]
     traffic: RefCell<Rc<Arc<Traffic>>>,
 }
 
@@ -49,6 +50,7 @@ impl Client {
         Self { worker: Rc::clone(worker), destination, dialled, address, traffic }
     }
 
+    #[allow(clippy::redundant_allocation, reason = "as above")]
     fn traffic(&self) -> Rc<Arc<Traffic>> {
         let current = self.destination.traffic();
         let mut held = self.traffic.borrow_mut();
@@ -161,7 +163,8 @@ async fn follow(
         }
         Action::Redirect(redirect) => Ok(redirected(client, redirect, &rule.matcher.path, parts)),
         Action::Respond(status) => {
-            let failure = Failure::new(Reason::RouteUnresolved, "");
+            let reason = if *status == Reason::NoRoute.status() { Reason::NoRoute } else { Reason::RouteUnresolved };
+            let failure = Failure::new(reason, "");
             Err(Failure { status: Status::Http(*status), ..failure })
         }
     }

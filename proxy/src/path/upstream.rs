@@ -39,6 +39,7 @@ mod testing;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,6 +75,8 @@ const PASSTHROUGH_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Upstreams {
     identity: WorkloadIdentity,
     mark: Option<u32>,
+    /// How many workers the pod has, for what they share evenly.
+    workers: NonZeroUsize,
     metrics: Rc<WorkerMetrics>,
     conditions: Conditions,
     /// Probes of health checks that may still be begun.
@@ -89,12 +92,14 @@ impl Upstreams {
     pub(crate) fn new(
         identity: WorkloadIdentity,
         mark: Option<u32>,
+        workers: NonZeroUsize,
         metrics: WorkerMetrics,
         conditions: Conditions,
     ) -> Self {
         Self {
             identity,
             mark,
+            workers,
             metrics: Rc::new(metrics),
             conditions,
             probes: Rc::new(Semaphore::new(health_check::MAX_PROBES)),

@@ -1,6 +1,6 @@
 //! Load assignments: the endpoints of a cluster, by zone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use weft_api::xds::{METADATA_IDENTITY, METADATA_POD, METADATA_WORKLOAD};
 
 use super::Target;
 use super::encode::{append, metadata};
-use crate::mesh::{EndpointState, Mesh, Service, ServicePort};
+use crate::mesh::{EndpointState, Mesh, ObjectName, Service, ServicePort};
 
 /// The endpoints of a Service's port, or of the one pod that was dialled. `None` for names outside the mesh.
 pub(super) fn assignment(mesh: &Mesh, name: &str) -> Option<Vec<u8>> {
@@ -67,7 +67,32 @@ fn of_service(mesh: &Mesh, service: &Service, port: &ServicePort) -> BTreeMap<(A
                 .or_insert(found);
         }
     }
+    let other_family = other_addresses(mesh, service, zones.keys());
+    zones.retain(|address, _| !other_family.contains(address));
     zones.into_iter().map(|(address, (state, zone))| ((zone, address), state)).collect()
+}
+
+/// The further addresses of pods that are among the endpoints with several: a pod is one endpoint, or else 'another
+/// endpoint' could be the same pod again, and a share of the endpoints would be no share of the pods. A pod keeps the
+/// address of the family that the Service's first cluster IP has, if it has one.
+fn other_addresses<'a>(
+    mesh: &Mesh,
+    service: &Service,
+    endpoints: impl Iterator<Item = &'a SocketAddr>,
+) -> BTreeSet<SocketAddr> {
+    let first_is_ipv6 = service.addresses.first().is_some_and(IpAddr::is_ipv6);
+    let mut kept = BTreeMap::<(&ObjectName, u16), SocketAddr>::new();
+    let mut others = BTreeSet::new();
+    for &address in endpoints {
+        let Some(pod) = mesh.pod_at(address.ip()) else { continue };
+        let kept = kept.entry((&pod.name, address.port())).or_insert(address);
+        if *kept == address {
+            continue;
+        }
+        let is_better = address.is_ipv6() == first_is_ipv6 && kept.is_ipv6() != first_is_ipv6;
+        others.insert(if is_better { std::mem::replace(kept, address) } else { address });
+    }
+    others
 }
 
 fn endpoint(at: SocketAddr, state: EndpointState, known: BTreeMap<&'static str, String>) -> Vec<u8> {

@@ -104,3 +104,12 @@ proptest! {
         prop_assert!((0.17..=0.2).contains(&share), "{share}");
     }
 }
+
+#[test]
+fn workers_share_what_needs_no_requests() {
+    let now = Instant::now();
+    let whole = RetryBudget::new(0.0, 10, Duration::from_secs(1));
+    let mut parts = [(); 2].map(|()| whole.clone().part_of(NonZeroUsize::new(2).unwrap()));
+    let allowed = parts.iter_mut().map(|part| (0..20).filter(|_| part.withdraw(now)).count()).sum::<usize>();
+    assert_eq!(allowed, 10);
+}

@@ -1,5 +1,6 @@
 //! Clusters: sets of endpoints with a name, and what applies to the traffic that goes there.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -130,9 +131,9 @@ pub(crate) struct BudgetPolicy {
 }
 
 impl BudgetPolicy {
-    /// A budget of which nothing is spent.
-    pub(crate) fn budget(&self) -> RetryBudget {
-        RetryBudget::new(self.ratio, self.min_per_second, self.window)
+    /// The part of one of several workers, of which nothing is spent.
+    pub(crate) fn budget(&self, workers: NonZeroUsize) -> RetryBudget {
+        RetryBudget::new(self.ratio, self.min_per_second, self.window).part_of(workers)
     }
 }
 

@@ -98,7 +98,7 @@ impl ClusterState {
             core: Core::new(Arc::clone(cluster), upstreams),
             group: RefCell::default(),
             turns: Cell::new(RoundRobin::starting_at(rand::random())),
-            budget: RefCell::new(cluster.policy.budget.budget()),
+            budget: RefCell::new(cluster.policy.budget.budget(upstreams.workers)),
             retries: upstreams.metrics.retries(&cluster.name),
             checks: cluster.claim_health_checks(),
             health_changes: Cell::new(0),

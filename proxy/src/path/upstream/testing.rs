@@ -1,6 +1,7 @@
 //! A worker's upstreams and clusters for tests.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ impl World {
         weft_certs::tls::install_provider();
         let conditions = Conditions::default();
         let metrics = Registry::new(conditions.clone()).worker();
-        Self { upstreams: Upstreams::new(identity(), None, metrics, conditions.clone()), conditions }
+        Self { upstreams: Upstreams::new(identity(), None, NonZeroUsize::MIN, metrics, conditions.clone()), conditions }
     }
 
     /// A cluster that a configuration names for as long as the first of both lives.

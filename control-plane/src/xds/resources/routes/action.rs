@@ -60,6 +60,7 @@ pub(super) fn to_clusters(clusters: &[To<'_>]) -> ClusterSpecifier {
 }
 
 /// A request that is forwarded. A call's own `grpc-timeout` always counts.
+#[allow(deprecated, reason = "Envoy reads no `timeout` beside the field that takes the place of `max_grpc_timeout`")]
 pub(super) fn forward(
     to: ClusterSpecifier,
     rule: &Forward,
@@ -74,11 +75,13 @@ pub(super) fn forward(
         Some(PathEdit::Prefix(to)) => (prefix(to), None),
         Some(PathEdit::Full(to)) => (String::new(), Some(whole(to))),
     };
-    let max_stream_duration = MaxStreamDuration {
-        max_stream_duration: requests.max_stream_age.map(duration),
+    // The newer way to say that `grpc-timeout` counts. Envoy reads no `timeout` beside it, so that it is used only where
+    // there is no older way to say the rest.
+    let max_stream_duration = requests.max_stream_age.map(|age| MaxStreamDuration {
+        max_stream_duration: Some(duration(age)),
         grpc_timeout_header_max: Some(duration(Duration::ZERO)),
         grpc_timeout_header_offset: None,
-    };
+    });
     Action::Route(XdsAction {
         cluster_specifier: Some(to),
         host_rewrite_specifier: rule
@@ -90,7 +93,8 @@ pub(super) fn forward(
         request_mirror_policies: mirrors.into_iter().map(mirror).collect(),
         timeout: Some(duration(rule.timeouts.request.or(requests.timeout).unwrap_or_default())),
         idle_timeout: requests.idle_timeout.map(duration),
-        max_stream_duration: Some(max_stream_duration),
+        max_grpc_timeout: max_stream_duration.is_none().then(|| duration(Duration::ZERO)),
+        max_stream_duration,
         retry_policy: attempts.policy,
         hedge_policy: attempts.hedge,
         ..XdsAction::default()

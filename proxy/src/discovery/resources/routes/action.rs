@@ -9,6 +9,7 @@ use weft_api::xds::pb::envoy::config::route::v3::route_action::{
 };
 use weft_api::xds::pb::envoy::config::route::v3::weighted_cluster::{ClusterWeight, cluster_weight};
 use weft_api::xds::pb::envoy::config::route::v3::{HedgePolicy, RouteAction};
+use weft_api::xds::pb::google::protobuf;
 use weft_rules::rewrite::{PathRewrite, Rewrite};
 use weft_rules::route::{Backend, Forward, Mirror};
 use weft_rules::session::SessionPolicy;
@@ -27,7 +28,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Checks the action of a route that forwards.
 pub(super) fn forward(action: &RouteAction, session: Option<SessionPolicy>) -> Result<Forward<Arc<str>>, Fault> {
     refuse!(action; metadata_match, path_rewrite_policy, path_rewrite, append_x_forwarded_host,
-        retry_policy_typed_config, rate_limits, hash_policy, max_grpc_timeout, grpc_timeout_offset,
+        retry_policy_typed_config, rate_limits, hash_policy, grpc_timeout_offset,
         internal_redirect_policy);
     let retry = match &action.retry_policy {
         Some(policy) => retry::policy(policy).within("retry_policy")?,
@@ -120,6 +121,7 @@ fn mirror(policy: &RequestMirrorPolicy) -> Result<Mirror<Arc<str>>, Fault> {
     Ok(Mirror { target: reference("cluster", &policy.cluster)?, share })
 }
 
+#[allow(deprecated, reason = "Envoy reads no `timeout` beside the field that takes the place of `max_grpc_timeout`")]
 fn timeouts(action: &RouteAction) -> Result<Timeouts, Fault> {
     let request = match action.timeout {
         Some(timeout) => limited("timeout", timeout)?,
@@ -132,6 +134,7 @@ fn timeouts(action: &RouteAction) -> Result<Timeouts, Fault> {
         Some(duration) => stream_duration(duration).within("max_stream_duration")?,
         None => (None, false),
     };
+    let honour_grpc = honour_grpc || honours_grpc("max_grpc_timeout", action.max_grpc_timeout)?;
     Ok(Timeouts { request, per_try, idle, honour_grpc, max_stream })
 }
 
@@ -139,11 +142,14 @@ fn timeouts(action: &RouteAction) -> Result<Timeouts, Fault> {
 fn stream_duration(durations: &MaxStreamDuration) -> Result<(Option<Duration>, bool), Fault> {
     refuse!(durations; grpc_timeout_header_offset);
     let max = durations.max_stream_duration.map(|max| limited("max_stream_duration", max)).transpose()?.flatten();
-    match durations.grpc_timeout_header_max.map(|max| duration("grpc_timeout_header_max", max)).transpose()? {
-        Some(bound) if !bound.is_zero() => {
-            Err(Fault::new("grpc_timeout_header_max", "is not 0, which means as long as the call asks for"))
-        }
-        bound => Ok((max, bound.is_some())),
+    Ok((max, honours_grpc("grpc_timeout_header_max", durations.grpc_timeout_header_max)?))
+}
+
+/// Whether a call's own `grpc-timeout` counts, from the bound on it.
+fn honours_grpc(field: &str, bound: Option<protobuf::Duration>) -> Result<bool, Fault> {
+    match bound.map(|bound| duration(field, bound)).transpose()? {
+        Some(bound) if !bound.is_zero() => Err(Fault::new(field, "is not 0, which means as long as the call asks for")),
+        bound => Ok(bound.is_some()),
     }
 }
 

@@ -133,6 +133,17 @@ fn headers_that_may_not_be_edited_are_refused() {
     refused(NAME, &removing, &format!("{AT}.response_headers_to_remove[1]"));
 }
 
+proptest::proptest! {
+    #[test]
+    fn any_text_is_a_value_or_a_fault(text in ".*|(%|[A-Z]|\\(|\\)|é){0,12}") {
+        let option = option("x-a", &text, HeaderAppendAction::OverwriteIfExistsOrAdd);
+        let edited = edits("request", &[option], &[]);
+        if let Ok(edited) = edited && let Some((_, value)) = edited.set.first() {
+            assert_eq!(value.as_bytes(), text.replace("%%", "%").as_bytes());
+        }
+    }
+}
+
 #[test]
 fn a_backend_has_its_own_filters() {
     let edited = forward(&action(|action| match &mut action.cluster_specifier {
@@ -200,6 +211,7 @@ fn mirrors_have_their_share() {
 }
 
 #[test]
+#[allow(deprecated, reason = "as where it is read")]
 fn times_are_those_of_the_route_its_attempts_and_its_streams() {
     let timed = forward(&action(|action| {
         action.timeout = seconds(0);
@@ -215,10 +227,12 @@ fn times_are_those_of_the_route_its_attempts_and_its_streams() {
     assert_eq!((timeouts.request, timeouts.per_try), (None, Some(Duration::from_secs(2))));
     assert_eq!((timeouts.idle, timeouts.max_stream), (Some(Duration::from_secs(300)), Some(Duration::from_secs(600))));
     assert!(timeouts.honour_grpc && timed.hedge);
+    assert!(forward(&action(|action| action.max_grpc_timeout = seconds(0))).timeouts.honour_grpc);
     assert!(!forward(&changed(|_| {})).timeouts.honour_grpc);
 
     let at = format!("{AT}.route");
     refused(NAME, &action(|action| action.idle_timeout = seconds(-1)), &format!("{at}.idle_timeout"));
+    refused(NAME, &action(|action| action.max_grpc_timeout = seconds(9)), &format!("{at}.max_grpc_timeout"));
     let durations = MaxStreamDuration { grpc_timeout_header_max: seconds(9), ..Default::default() };
     let path = format!("{at}.max_stream_duration.grpc_timeout_header_max");
     refused(NAME, &action(|action| action.max_stream_duration = Some(durations)), &path);
