@@ -15,7 +15,7 @@ use weft_proxy::why::{self, Explanation, Request, Resource, Speaks};
 
 use crate::args::{Destination, Global, Output, WhyArgs};
 use crate::client::Client;
-use crate::failure::{Failure, Target};
+use crate::failure::Failure;
 use crate::output;
 
 mod show;
@@ -48,8 +48,7 @@ pub(crate) async fn run(args: WhyArgs, global: &Global, out: &mut impl Write) ->
     let node = format!("{}.{}", args.pod, args.place.namespace);
     let mut gathered = Gathered::default();
     let request = GetConfigurationRequest { node: node.clone(), ..first(&args) };
-    let target = Target { namespace: &args.place.namespace, service: &args.pod };
-    let dialled = gathered.ask(&mut client, request, target).await?;
+    let dialled = gathered.ask(&mut client, request).await?;
     let dialled = match &args.destination {
         Destination::Address(address) => address.to_string(),
         Destination::Service { .. } => {
@@ -65,7 +64,7 @@ pub(crate) async fn run(args: WhyArgs, global: &Global, out: &mut impl Write) ->
         let name = |(kind, name): (ResourceKind, String)| ResourceName { kind: kind.name().to_owned(), name };
         let resources = needed.into_iter().map(name).collect();
         let request = GetConfigurationRequest { node: node.clone(), resources, ..GetConfigurationRequest::default() };
-        gathered.ask(&mut client, request, target).await?;
+        gathered.ask(&mut client, request).await?;
     }
     let explanation = why::explain(&gathered.known, &request);
     let answer = gathered.into_answer(node, explanation);
@@ -130,14 +129,9 @@ struct Gathered {
 
 impl Gathered {
     /// Asks for more. Returns the addresses by which the Service is dialled.
-    async fn ask(
-        &mut self,
-        client: &mut Client,
-        request: GetConfigurationRequest,
-        target: Target<'_>,
-    ) -> Result<Vec<String>, Failure> {
+    async fn ask(&mut self, client: &mut Client, request: GetConfigurationRequest) -> Result<Vec<String>, Failure> {
         let answer = client.status.get_configuration(request).await;
-        let answer = answer.map_err(|status| client.failure(&status, Some(target)))?.into_inner();
+        let answer = answer.map_err(|status| client.failure(&status, None))?.into_inner();
         let Configuration { dialled, resources, origins, connected, ejected, open_breakers } = answer;
         (self.connected, self.ejected, self.open_breakers) = (connected, ejected, open_breakers);
         self.origins.extend(origins.into_iter().map(|origin| (origin.manifest.clone(), origin)));

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 use weft_api::traffic as api;
 use weft_api::traffic::shift::State as ApiState;
 
+use super::machine::{Decision, Machine};
 use super::{Plan, State};
 use crate::load::{Figures, Reporting};
 use crate::mesh::SplitBackend;
@@ -81,6 +82,19 @@ pub(super) fn reason(state: &State) -> Option<String> {
             Some(reason.clone())
         }
         State::Running | State::Paused | State::Promoted => None,
+    }
+}
+
+/// Why a decision was taken that has no reason of its own, for the audit trail; `after` is how the shift stands then.
+pub(super) fn why(decision: &Decision, after: &Machine) -> String {
+    let share = |step: usize| after.plan.steps.get(step).copied().unwrap_or_default();
+    match decision {
+        Decision::Advance(step) => {
+            format!("to {} %: no limit was exceeded at {} %", share(*step), share(step.saturating_sub(1)))
+        }
+        Decision::Promote => format!("promoted at {} %", share(after.step)),
+        Decision::Pause | Decision::Resume => format!("at {} %", share(after.step)),
+        _ => state(&after.state),
     }
 }
 

@@ -246,7 +246,7 @@ impl Shifter {
             Decision::RollBack(_) => Change::Delete,
             _ => Change::Keep,
         };
-        let reason = describe::reason(&after.state).unwrap_or_else(|| describe::state(&after.state));
+        let reason = describe::reason(&after.state).unwrap_or_else(|| describe::why(&decision, &after));
         let stored = StoredShift { machine: after, ..shift.stored.clone() };
         let mut write = ShiftWrite {
             change,
@@ -268,14 +268,13 @@ impl Shifter {
                 let restart = matches!(decision, Decision::Advance(_) | Decision::Resume);
                 shift.stored.machine.apply(decision, version, now);
                 shift.stored.updated_at = author.at;
-                shift.seen.version = version;
                 if restart {
-                    shift.seen.figures = Figures::default();
                     shift.tally = Some(tally(&self.publisher, &self.loads, &shift.stored.machine.plan));
                 } else if !shift.stored.machine.is_active() {
                     // What it was judged by stays to be seen.
                     (shift.tally, shift.seen.figures) = (None, figures.clone());
                 }
+                self.look(shift, now);
                 Ok(())
             }
             Err(StoreError::Stale { current, .. }) if !matches!(decision, Decision::Fail(_)) => {
