@@ -67,7 +67,12 @@ fn conditions(matcher: &Match) -> String {
     if let Some(method) = &matcher.method {
         conditions.push(format!("the method is {method}"));
     }
-    if !matches!(matcher.path, PathMatch::Any) {
+    let every_path = match &matcher.path {
+        PathMatch::Any => true,
+        PathMatch::Prefix(prefix) | PathMatch::Segments(prefix) => prefix == "/",
+        PathMatch::Exact(_) | PathMatch::Regex(_) => false,
+    };
+    if !every_path {
         conditions.push(format!("the path {}", matcher.path));
     }
     if matcher.grpc {

@@ -1,23 +1,13 @@
 use prost::Name;
-use weft_api::xds::pb::envoy::config::cluster::v3::{CircuitBreakers, circuit_breakers::Thresholds};
-use weft_api::xds::pb::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
-use weft_api::xds::pb::envoy::config::core::v3::{ApiVersion, GrpcService, HealthStatus};
-use weft_api::xds::pb::envoy::config::listener::v3::FilterChain;
-use weft_api::xds::pb::envoy::config::ratelimit::v3::RateLimitServiceConfig;
-use weft_api::xds::pb::envoy::config::route::v3::{route, route_action::RequestMirrorPolicy};
-use weft_api::xds::pb::envoy::extensions::filters::http::local_ratelimit::v3::LocalRateLimit;
-use weft_api::xds::pb::envoy::extensions::filters::http::ratelimit::v3::RateLimit;
-use weft_api::xds::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
-    HttpConnectionManager, HttpFilter, http_filter,
-};
-use weft_api::xds::pb::envoy::r#type::v3::TokenBucket;
-use weft_api::xds::pb::google::protobuf::value::Kind;
 use weft_api::xds::{self, Listener};
 use weft_rules::route::Action;
 
 use super::*;
 use crate::discovery::testing::*;
 use crate::discovery::values::{Destination, Protocol, Traffic};
+
+mod inbound;
+mod policy;
 
 const API: &str = "10.96.0.10:80";
 
@@ -421,144 +411,4 @@ fn the_policy_of_a_cluster_is_shown_as_in_the_manifest() {
     assert_eq!(shown["policy"]["loadBalancer.algorithm"], "PeakEwma");
     let listener = serde_json::to_value(&state[0]).unwrap();
     assert!(listener.get("policy").is_none());
-}
-
-#[test]
-fn mirrors_are_clusters_too() {
-    let mut world = World::new();
-    world.want(API);
-    world.give(API, "1", &http_listener(API, "shop/api:80"));
-    let mut mirrored = route(prefix("/"), &[("shop/api:80", 1)]);
-    if let Some(route::Action::Route(action)) = &mut mirrored.action {
-        action.request_mirror_policies.push(RequestMirrorPolicy {
-            cluster: "shop/shadow:80".to_owned(),
-            disable_shadow_host_suffix_append: true,
-            ..RequestMirrorPolicy::default()
-        });
-    }
-    world.give("shop/api:80", "1", &routes("shop/api:80", vec![mirrored]));
-    world.give_cluster("shop/api:80", &[("10.1.0.1", 8080)]);
-    assert!(world.answers.is_empty(), "published before the mirror is there");
-    world.give_cluster("shop/shadow:80", &[("10.1.0.2", 8080)]);
-    let destination = world.known();
-    let traffic = destination.traffic();
-    let Action::Forward(forward) = &traffic.routes.rules()[0].action else { panic!("does not forward") };
-    assert_eq!(forward.mirrors[0].target.endpoints().all.len(), 1);
-}
-
-#[test]
-fn a_consumer_has_its_own_routes() {
-    let mut world = World::new();
-    world.want(API);
-    world.give(API, "1", &http_listener(API, "shop/api:80@web"));
-    assert!(world.subscribed.contains("RouteConfiguration shop/api:80@web"));
-    let name = "shop/api:80@web";
-    world.give(name, "1", &routes(name, vec![route(prefix("/"), &[("shop/api:80", 1)])]));
-    world.give_cluster("shop/api:80", &[("10.1.0.1", 8080)]);
-    assert_eq!(world.known().traffic().service.as_ref(), "shop/api:80");
-}
-
-#[test]
-fn connections_that_may_not_go_anywhere_wait_for_no_cluster() {
-    let mut world = World::new();
-    world.want(API);
-    world.give(API, "1", &tcp_listener(API, "weft.dev/refused"));
-    assert_eq!(world.subscribed(), ["Listener 10.96.0.10:80", "Listener inbound"]);
-    let destination = world.known();
-    let traffic = destination.traffic();
-    let (cluster, _) = traffic.opaque.as_ref().unwrap().iter().next().unwrap();
-    assert!(!cluster.exists);
-}
-
-#[test]
-fn limits_are_counted_on_under_another_policy_and_health_is_known_of_another_endpoint() {
-    let mut world = World::new();
-    world.want(API);
-    world.give_service(API, "shop/api:80", &[("10.1.0.1", 8080)]);
-    let destination = world.known();
-    let before = backends_of_first_rule(&destination.traffic());
-    before.endpoints().all[0].health.set_healthy(false);
-    let limited = |max_connections| {
-        let thresholds = Thresholds { max_connections: uint(max_connections), ..Thresholds::default() };
-        let breakers = CircuitBreakers { thresholds: vec![thresholds], ..CircuitBreakers::default() };
-        xds::Cluster { circuit_breakers: Some(breakers), ..eds_cluster("shop/api:80") }
-    };
-    world.give("shop/api:80", "2", &limited(5));
-    let five = backends_of_first_rule(&destination.traffic());
-    assert!(Arc::ptr_eq(&before.counters.requests, &five.counters.requests));
-    let timeout = Some(xds::pb::google::protobuf::Duration { seconds: 7, nanos: 0 });
-    world.give("shop/api:80", "3", &xds::Cluster { connect_timeout: timeout, ..limited(5) });
-    let slower = backends_of_first_rule(&destination.traffic());
-    assert_ne!(five.id, slower.id);
-    let permits = |cluster: &crate::discovery::Cluster| cluster.counters.connections.clone().unwrap();
-    assert!(Arc::ptr_eq(&permits(&five), &permits(&slower)));
-    world.give("shop/api:80", "4", &limited(6));
-    assert_eq!(permits(&backends_of_first_rule(&destination.traffic())).available_permits(), 6);
-
-    let mut draining = assignment("shop/api:80", &[("10.1.0.1", 8080)]);
-    draining.endpoints[0].lb_endpoints[0].health_status = HealthStatus::Draining.into();
-    world.give("shop/api:80", "5", &draining);
-    let cluster = backends_of_first_rule(&destination.traffic());
-    assert!(cluster.endpoints().all[0].draining && !cluster.endpoints().all[0].health.is_healthy());
-}
-
-/// An inbound listener with a rate of its own, and a rate limit service.
-fn limited(burst: u32, zone: &str, service: &str) -> Listener {
-    let token_bucket = TokenBucket {
-        max_tokens: burst,
-        tokens_per_fill: uint(1),
-        fill_interval: Some(xds::pb::google::protobuf::Duration { seconds: 1, nanos: 0 }),
-    };
-    let local = LocalRateLimit { token_bucket: Some(token_bucket), ..LocalRateLimit::default() };
-    let grpc = EnvoyGrpc { cluster_name: service.to_owned(), ..EnvoyGrpc::default() };
-    let grpc = GrpcService { target_specifier: Some(TargetSpecifier::EnvoyGrpc(grpc)), ..GrpcService::default() };
-    let rate_limit_service =
-        Some(RateLimitServiceConfig { grpc_service: Some(grpc), transport_api_version: ApiVersion::V3.into() });
-    let global = RateLimit { domain: "shop".to_owned(), rate_limit_service, ..RateLimit::default() };
-    let filter =
-        |any| HttpFilter { config_type: Some(http_filter::ConfigType::TypedConfig(any)), ..HttpFilter::default() };
-    let http_filters = vec![filter(xds::pack(&local)), filter(xds::pack(&global))];
-    let manager = HttpConnectionManager { http_filters, ..HttpConnectionManager::default() };
-    let zone = xds::metadata([(xds::METADATA_ZONE, Kind::StringValue(zone.to_owned()))]);
-    Listener {
-        name: "inbound".to_owned(),
-        filter_chains: vec![inbound_chain(8080, chain(xds::pack(&manager)), None)],
-        default_filter_chain: Some(FilterChain { metadata: Some(zone), ..tcp_chain("inbound") }),
-        ..Listener::default()
-    }
-}
-
-#[test]
-fn a_rate_limit_service_is_subscribed_to_and_nothing_waits_for_it() {
-    let mut world = World::new();
-    let service = "infra/ratelimit:8081";
-    assert!(world.give("inbound", "1", &limited(5, "eu-1a", service)).is_empty());
-    assert!(world.subscribed.contains("Cluster infra/ratelimit:8081"));
-    let first = world.graph.take_inbound().unwrap();
-    assert_eq!(&*first.zone, "eu-1a");
-    assert!(!first.port(8080).limits.global[0].cluster.exists, "it is not there yet");
-    world.give(service, "1", &eds_cluster(service));
-    world.give(service, "1", &assignment(service, &[("10.1.0.7", 8081)]));
-    let there = world.graph.take_inbound().unwrap();
-    assert_eq!(there.port(8080).limits.global[0].cluster.endpoints().all.len(), 1);
-    world.give(service, "2", &assignment(service, &[("10.1.0.8", 8081)]));
-    assert!(world.graph.take_inbound().is_none(), "new endpoints are no news");
-
-    // The same service under another policy, then none.
-    let other = Listener { filter_chains: Vec::new(), ..limited(5, "eu-1a", service) };
-    world.give("inbound", "2", &other);
-    assert_eq!(world.subscribed(), ["Listener inbound"]);
-}
-
-#[test]
-fn a_limit_that_stays_the_same_is_the_same() {
-    let mut world = World::new();
-    let service = "infra/ratelimit:8081";
-    let mut local = |burst, zone: &str, version: &str| {
-        world.give("inbound", version, &limited(burst, zone, service));
-        world.graph.take_inbound().unwrap().port(8080).limits.local[0].clone()
-    };
-    let first = local(5, "eu-1a", "1");
-    assert!(Arc::ptr_eq(&first, &local(5, "eu-1b", "2")), "what was counted is forgotten");
-    assert!(!Arc::ptr_eq(&first, &local(6, "eu-1b", "3")));
 }
