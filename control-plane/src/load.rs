@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 mod aggregate;
 mod figures;
@@ -40,6 +41,8 @@ const LATE_AFTER: u32 = 3;
 pub struct Loads {
     interval: Duration,
     aggregate: Mutex<Aggregate>,
+    /// Goes up when proxies are to report at once.
+    asked: watch::Sender<u64>,
     metrics: Arc<Metrics>,
 }
 
@@ -69,7 +72,8 @@ impl Loads {
     /// Without reports yet; proxies are told to report at this interval.
     pub fn new(interval: Duration, metrics: Arc<Metrics>) -> Arc<Self> {
         let window = WINDOW.max(interval.saturating_mul(3));
-        Arc::new(Self { interval, aggregate: Mutex::new(Aggregate::new(window)), metrics })
+        let (aggregate, asked) = (Mutex::new(Aggregate::new(window)), watch::Sender::default());
+        Arc::new(Self { interval, aggregate, asked, metrics })
     }
 
     /// How often proxies report.
@@ -82,10 +86,12 @@ impl Loads {
         self.aggregate.lock().recent(clusters, since, now)
     }
 
-    /// Counts what is reported of these clusters for the time from now on.
+    /// Counts what is reported of these clusters for the time from now on. All proxies are asked to report at once, so
+    /// that their next reports are of that time alone.
     pub fn tally(self: &Arc<Self>, clusters: Vec<Arc<str>>) -> Tally {
         let began = Instant::now();
         let id = self.aggregate.lock().tally(clusters, began);
+        self.asked.send_modify(|asked| *asked += 1);
         Tally { loads: Arc::clone(self), id, began }
     }
 

@@ -40,10 +40,14 @@ async fn reports_are_summed_until_the_proxy_leaves() {
     let mut reports = Reports::open(&control, Some(&identity), "web.shop").await.unwrap();
     let answer = reports.answer().await.unwrap().unwrap();
     assert!(answer.send_all_clusters && answer.report_endpoint_granularity);
-    assert_eq!(answer.load_reporting_interval.map(|every| (every.seconds, every.nanos)), Some((0, 300_000_000)));
+    assert_eq!(
+        answer.load_reporting_interval.as_ref().map(|every| (every.seconds, every.nanos)),
+        Some((0, 300_000_000))
+    );
 
     let (loads, web) = (control.app.loads(), ObjectName::new("shop", "web"));
     let (began, tally) = (Instant::now(), loads.tally(api_v2()));
+    assert_eq!(reports.answer().await.unwrap(), Some(answer), "a tally asks for reports");
     reports.send("shop/api-v2:80", 10, 1);
     reports.send("shop/api-v2:80", 5, 0);
     reports.send("shop/api-v1:80", 100, 100);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, stream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use weft_api::xds::pb::envoy::service::load_stats::v3::load_reporting_service_server::{
@@ -43,6 +44,9 @@ struct Opened {
 struct Session {
     node: ObjectName,
     reports: ReportStream,
+    /// What the client is told at its start, and again when it is to report at once.
+    answer: LoadStatsResponse,
+    asked: watch::Receiver<u64>,
     interval: Duration,
     requests: Streaming<LoadStatsRequest>,
     shutdown: CancellationToken,
@@ -78,10 +82,9 @@ impl LoadReportingService for LoadReporting {
             shutdown: self.shutdown.clone(),
         };
         let responses = opened.begin().into_stream().flat_map(|begun| match begun {
-            Ok(Some((answer, session))) => {
-                // There is one response; after it the stream only reads.
-                let rest = session.run().into_stream().filter_map(|ended| async { ended.err().map(Err) });
-                stream::once(async { Ok(answer) }).chain(rest).boxed()
+            Ok(Some(session)) => {
+                let first = session.answer.clone();
+                stream::once(async { Ok(first) }).chain(stream::unfold(session, Session::next)).boxed()
             }
             Ok(None) => stream::empty().boxed(),
             Err(status) => stream::once(async { Err(status) }).boxed(),
@@ -91,7 +94,7 @@ impl LoadReportingService for LoadReporting {
 }
 
 impl Opened {
-    async fn begin(mut self) -> Result<Option<(LoadStatsResponse, Session)>, Status> {
+    async fn begin(mut self) -> Result<Option<Session>, Status> {
         let first = tokio::select! {
             () = self.shutdown.cancelled() => return Ok(None),
             first = tokio::time::timeout(FIRST_REQUEST, self.requests.message()) => first,
@@ -107,7 +110,7 @@ impl Opened {
         let reports =
             reports.ok_or_else(|| Status::resource_exhausted("there are too many streams of load reports"))?;
         tracing::debug!(pod = %node, "a proxy reports its load");
-        let interval = self.loads.interval();
+        let (interval, asked) = (self.loads.interval(), self.loads.asked.subscribe());
         let answer = LoadStatsResponse {
             send_all_clusters: true,
             load_reporting_interval: Some(wire(interval)),
@@ -115,26 +118,30 @@ impl Opened {
             ..LoadStatsResponse::default()
         };
         let Self { requests, shutdown, .. } = self;
-        Ok(Some((answer, Session { node, reports, interval, requests, shutdown })))
+        Ok(Some(Session { node, reports, answer, asked, interval, requests, shutdown }))
     }
 }
 
 impl Session {
-    /// Takes in reports until the stream ends.
-    async fn run(mut self) -> Result<(), Status> {
+    /// Takes in reports until the client is to be told something, or the stream ends.
+    async fn next(mut self) -> Option<(Result<LoadStatsResponse, Status>, Self)> {
         loop {
             let request = tokio::select! {
-                () = self.shutdown.cancelled() => return Ok(()),
+                () = self.shutdown.cancelled() => return None,
+                asked = self.asked.changed() => match asked {
+                    Ok(()) => return Some((Ok(self.answer.clone()), self)),
+                    Err(_) => return None,
+                },
                 request = self.requests.message() => request,
             };
             match request {
                 Ok(Some(request)) => {
                     self.reports.report(Report::read(&request.cluster_stats, self.interval), Instant::now());
                 }
-                Ok(None) => return Ok(()),
+                Ok(None) => return None,
                 Err(status) => {
                     tracing::debug!(pod = %self.node, error = status.message(), "a stream of load reports broke");
-                    return Ok(());
+                    return None;
                 }
             }
         }

@@ -93,7 +93,13 @@ impl Reporter {
                     room.send(LoadStatsRequest { node: None, cluster_stats: self.report() });
                 }
                 response = responses.message() => match response? {
-                    Some(response) => ticks = self::ticks(interval(&response)),
+                    Some(response) => {
+                        // It is asked for a report now, so that the next one is of the time after.
+                        if let Ok(room) = requests.try_reserve() {
+                            room.send(LoadStatsRequest { node: None, cluster_stats: self.report() });
+                        }
+                        ticks = self::ticks(interval(&response));
+                    }
                     None => return Ok(()),
                 },
             }

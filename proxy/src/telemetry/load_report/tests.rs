@@ -137,3 +137,44 @@ async fn a_stream_that_ends_is_followed_by_another_which_goes_on() {
     let (node, second) = reports.recv().await.unwrap();
     assert_eq!((node.as_deref(), summary(&second)[0].1), (Some("web.shop"), 2));
 }
+
+/// Asks twice for a report in five minutes; passes on what it gets.
+struct Curious(mpsc::UnboundedSender<Vec<ClusterStats>>);
+
+#[tonic::async_trait]
+impl LoadReportingService for Curious {
+    type StreamLoadStatsStream = ReceiverStream<Result<LoadStatsResponse, Status>>;
+
+    async fn stream_load_stats(
+        &self,
+        request: Request<Streaming<LoadStatsRequest>>,
+    ) -> Result<Response<Self::StreamLoadStatsStream>, Status> {
+        let (answers, stream) = mpsc::channel(2);
+        let (mut requests, seen) = (request.into_inner(), self.0.clone());
+        tokio::spawn(async move {
+            let load_reporting_interval = Some(protobuf::Duration { seconds: 300, nanos: 0 });
+            let answer = LoadStatsResponse { load_reporting_interval, ..LoadStatsResponse::default() };
+            answers.send(Ok(answer.clone())).await.unwrap();
+            requests.message().await.unwrap();
+            answers.send(Ok(answer)).await.unwrap();
+            while let Ok(Some(report)) = requests.message().await {
+                let _ = seen.send(report.cluster_stats);
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+#[tokio::test]
+async fn who_asks_again_gets_a_report_at_once() {
+    let (seen, mut reports) = mpsc::unbounded_channel();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = LoadReportingServiceServer::new(Curious(seen));
+    tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
+    let (registry, _, reporter) = reporter();
+    registry.worker().requests(&LABELS).record(200, false, Duration::from_millis(4));
+    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+    tokio::spawn(reporter.run(channel));
+    assert_eq!(summary(&reports.recv().await.unwrap())[0].1, 1);
+}
