@@ -65,7 +65,7 @@ pub(in crate::registry::manifest) fn grpc(
     let path = match (exact, service.is_empty(), method.is_empty()) {
         (true, false, false) => PathMatch::Exact(format!("/{service}/{method}").into()),
         (true, false, true) => PathMatch::Prefix(format!("/{service}").into()),
-        (true, true, _) => PathMatch::Regex(format!("/[^/]+/{method}").into()),
+        (true, true, _) => PathMatch::Regex(format!("/[^/]+/{}", regex::escape(&method)).into()),
         (false, ..) => PathMatch::Regex(format!("/{}/{}", any_unless(&service), any_unless(&method)).into()),
     };
     let written = GrpcMethod { exact, service: service.len(), method: method.len() };
@@ -148,7 +148,10 @@ fn text(raw: ValueMatch, field: &FieldPath, report: &mut Report) -> Option<TextM
 
 /// Whether a regular expression is one whose time is linear in the text, and that is not too large.
 fn regex(pattern: &str) -> Result<(), String> {
-    let built = RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(MAX_REGEX_BYTES).build();
+    // By itself first: `a)|(b` is none, though it would become one between the anchors.
+    let alone = RegexBuilder::new(pattern).size_limit(MAX_REGEX_BYTES).build();
+    let anchored = || RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(MAX_REGEX_BYTES).build();
+    let built = alone.and_then(|_| anchored());
     // An error of syntax has a drawing over several lines; the reason is the last.
     let reason = |error: regex::Error| error.to_string().lines().last().unwrap_or_default().trim().to_owned();
     built.map(drop).map_err(|error| {
