@@ -171,7 +171,7 @@ pub struct Retry {
     pub on: Vec<RetryOn>,
     /// The statuses of answers that lead to one, from 400 to 599.
     pub status_codes: Vec<u16>,
-    /// The gRPC statuses that lead to one.
+    /// The gRPC statuses that lead to one, whatever the method: all calls are POST.
     pub grpc_statuses: Vec<GrpcRetry>,
     /// The methods of requests that are repeated though they may have been acted upon; `None`: the idempotent ones.
     pub methods: Option<Vec<Arc<str>>>,

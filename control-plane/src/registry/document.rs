@@ -1,5 +1,7 @@
 //! YAML documents (JSON is YAML too): apart from each other, decoded, with the line of every field.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
@@ -18,6 +20,20 @@ pub(super) struct Document<'a> {
     text: &'a str,
     /// The line in the file of the document's first line, from 1.
     first_line: u32,
+}
+
+/// A document that is kept, for the lines of its fields.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    text: Arc<str>,
+    first_line: u32,
+}
+
+impl Source {
+    /// The line in the file of a field, or of what there is on the way to it.
+    pub(super) fn line_of(&self, field: &FieldPath) -> u32 {
+        Document { text: &self.text, first_line: self.first_line }.line_of(field)
+    }
 }
 
 /// What every manifest begins with.
@@ -66,6 +82,11 @@ impl Document<'_> {
     /// The document's first line in the file.
     pub(super) fn line(self) -> u32 {
         self.first_line
+    }
+
+    /// The document without the file that it is in.
+    pub(super) fn keep(self) -> Source {
+        Source { text: self.text.into(), first_line: self.first_line }
     }
 
     /// Whether a word stands anywhere in the document.

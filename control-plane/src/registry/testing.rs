@@ -7,10 +7,18 @@ use crate::mesh::Manifests;
 /// `web` calls `api`, of which `v1` and `v2` run; `api` calls `users`.
 pub(crate) const DEMO: &str = include_str!("testing/demo.yaml");
 
-/// What one file says, and what is wrong with it.
+/// What one file says, and what is wrong with it, whatever others say.
 pub(crate) fn read(text: &str) -> (Manifests, Vec<Fault>) {
     let state = state::FileState::read("mesh.yaml", text, &state::FileState::default());
-    state::merge([("mesh.yaml", &state)].into_iter())
+    let merged = state::Merged::of([("mesh.yaml", &state)].into_iter());
+    (merged.manifests, merged.faults)
+}
+
+/// What is wrong with a file's objects taken together, as people see it; each by itself is good.
+pub(crate) fn conflicts(text: &str) -> Vec<String> {
+    good(text);
+    let state = state::FileState::read("mesh.yaml", text, &state::FileState::default());
+    state::merge([("mesh.yaml", &state)].into_iter()).1.iter().map(ToString::to_string).collect()
 }
 
 /// What one file says, with nothing wrong in it.

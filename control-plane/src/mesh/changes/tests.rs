@@ -72,7 +72,84 @@ fn a_service_touches_the_routes_that_send_to_it() {
     assert!(!changes.contains_inbound("shop", "api-v1"));
 }
 
-/// All resources of a mesh by kind, name and, for `inbound`, pod.
+fn parsed(text: &str) -> Manifests {
+    crate::registry::testing::good(text)
+}
+
+#[test]
+fn a_policy_touches_clusters_and_routes_and_with_limits_the_pods() {
+    let policy = |spec: &str| {
+        let metadata = "metadata: {name: p, namespace: shop}";
+        let spec = format!("{{targetRefs: [{{kind: Service, name: users}}], {spec}}}");
+        parsed(&format!("apiVersion: weft.dev/v1alpha1\nkind: TrafficPolicy\n{metadata}\nspec: {spec}"))
+            .traffic_policies
+    };
+    let names = ["users:3306", "users:80"];
+    let expected = |kind: &str| names.map(|name| format!("{kind} shop/{name}"));
+    let both = [expected("RouteConfiguration"), expected("Cluster")].concat();
+    assert_eq!(changed(|manifests| manifests.traffic_policies = policy("requests: {timeout: 1s}")), both);
+    let limited = changed(|manifests| {
+        manifests.traffic_policies = policy("rateLimit: {local: [{name: l, requests: 1, per: 1s}]}")
+    });
+    assert_eq!(limited, [both, vec!["inbound shop/users".to_owned()]].concat());
+}
+
+#[test]
+fn grants_and_faults_touch_the_routes_that_refer_to_them() {
+    let route = parsed(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: shop}\n\
+         spec: {parentRefs: [{group: '', kind: Service, name: api}], rules: [{backendRefs: [{name: x, namespace: bank, port: 80}], \
+         filters: [{type: ExtensionRef, extensionRef: {group: weft.dev, kind: FaultInjection, name: f}}]}]}",
+    );
+    let grant = |namespace: &str| {
+        parsed(&format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: ReferenceGrant\nmetadata: {{name: g, namespace: {namespace}}}\n\
+             spec: {{from: [], to: []}}"
+        ))
+        .reference_grants
+    };
+    let fault = |name: &str| {
+        let metadata = format!("{{name: {name}, namespace: shop}}");
+        let text = format!(
+            "apiVersion: weft.dev/v1alpha1\nkind: FaultInjection\nmetadata: {metadata}\nspec: {{abort: {{httpStatus: 500}}}}"
+        );
+        parsed(&text).fault_injections
+    };
+    let mut manifests = good(DEMO);
+    manifests.routes = route.routes;
+    let old = split_mesh(manifests.clone(), &[]);
+    let changed = |edit: &dyn Fn(&mut Manifests)| {
+        let mut manifests = manifests.clone();
+        edit(&mut manifests);
+        listed(&split_mesh(manifests, &[]).changed(&old))
+    };
+    let touched = ["Listener 10.96.0.10:80", "Listener [fd00::10]:80", "RouteConfiguration shop/api:80"];
+    assert_eq!(changed(&|manifests| manifests.reference_grants = grant("bank")), touched);
+    assert_eq!(changed(&|manifests| manifests.fault_injections = fault("f")), touched);
+    assert_eq!(changed(&|manifests| manifests.reference_grants = grant("mall")), [""; 0]);
+    assert_eq!(changed(&|manifests| manifests.fault_injections = fault("g")), [""; 0]);
+}
+
+#[test]
+fn a_consumer_route_touches_the_routes_of_its_namespace_too() {
+    let route = parsed(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: bank}\n\
+         spec: {parentRefs: [{group: '', kind: Service, name: api, namespace: shop}], rules: [{backendRefs: []}]}"
+            .replace("{backendRefs: []}", "{backendRefs: [{name: api, namespace: shop, port: 80}]}")
+            .as_str(),
+    );
+    assert_eq!(
+        changed(|manifests| manifests.routes = route.routes),
+        [
+            "Listener 10.96.0.10:80",
+            "Listener [fd00::10]:80",
+            "RouteConfiguration shop/api:80",
+            "RouteConfiguration shop/api:80@bank"
+        ]
+    );
+}
+
+/// All resources of a mesh by kind, name and who asks: nobody, a client of the namespace `other`, for `inbound` a pod.
 fn resources(mesh: &Mesh) -> BTreeMap<(ResourceKind, String, String), String> {
     let mut all = BTreeMap::new();
     let anybody = NodeRef { namespace: String::new(), pod: String::new() };
@@ -82,6 +159,11 @@ fn resources(mesh: &Mesh) -> BTreeMap<(ResourceKind, String, String), String> {
                 resource(mesh, kind, &name, &anybody).unwrap_or_else(|| panic!("{} {name} is listed", kind.name()));
             assert!(all.insert((kind, name, String::new()), found.version).is_none());
         }
+    }
+    let other = NodeRef { namespace: "other".to_owned(), pod: String::new() };
+    for name in names(mesh, ResourceKind::Listener).filter(|name| name != INBOUND_LISTENER) {
+        let found = resource(mesh, ResourceKind::Listener, &name, &other).unwrap();
+        all.insert((ResourceKind::Listener, name, "other".to_owned()), found.version);
     }
     for name in mesh.manifests.pods.keys() {
         let node = NodeRef { namespace: name.namespace.to_string(), pod: name.name.to_string() };
@@ -122,15 +204,56 @@ fn texts() -> impl Strategy<Value = String> {
             )
         },
     );
-    let route = (name.clone(), name.clone(), name, port).prop_map(|(name, parent, backend, port)| {
-        let parent = format!("{{group: '', kind: Service, name: {parent}, port: {port}}}");
-        let rule = format!("{{backendRefs: [{{name: {backend}, port: {port}}}]}}");
+    prop_oneof![service, pod, slice, routes(), policies()]
+}
+
+/// Routes of all kinds and of two namespaces, with backends and faults that may be there.
+fn routes() -> impl Strategy<Value = String> {
+    let name = || prop::sample::select(vec!["a", "b", "c"]);
+    let namespace = || prop::sample::select(vec!["shop", "shop", "other"]);
+    let kind = prop::sample::select(vec!["HTTPRoute", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute"]);
+    let port = prop::sample::select(vec![80u16, 81, 3306]);
+    (name(), namespace(), kind, name(), name(), namespace(), port, any::<bool>()).prop_map(
+        |(name, namespace, kind, parent, backend, backend_namespace, port, faulty)| {
+            let version = if kind == "TCPRoute" { "v1alpha2" } else { "v1" };
+            let hostnames = if kind == "TLSRoute" { "hostnames: [a.b], " } else { "" };
+            let filter =
+                "filters: [{type: ExtensionRef, extensionRef: {group: weft.dev, kind: FaultInjection, name: a}}], ";
+            let filters = if faulty && matches!(kind, "HTTPRoute" | "GRPCRoute") { filter } else { "" };
+            let parent = format!("{{group: '', kind: Service, name: {parent}, namespace: shop, port: {port}}}");
+            let rule = format!(
+                "{{{filters}backendRefs: [{{name: {backend}, namespace: {backend_namespace}, port: {port}}}]}}"
+            );
+            format!(
+                "{{apiVersion: gateway.networking.k8s.io/{version}, kind: {kind}, metadata: {{name: {name}, namespace: \
+                 {namespace}}}, spec: {{{hostnames}parentRefs: [{parent}], rules: [{rule}]}}}}"
+            )
+        },
+    )
+}
+
+/// TrafficPolicies, FaultInjections and ReferenceGrants.
+fn policies() -> impl Strategy<Value = String> {
+    let name = || prop::sample::select(vec!["a", "b", "c"]);
+    let limit = "rateLimit: {local: [{name: l, requests: 1, per: 1s}]}";
+    let spec = prop::sample::select(vec!["requests: {timeout: 1s}", "loadBalancer: {algorithm: Random}", limit]);
+    let policy = (name(), name(), spec, 1..3u8).prop_map(|(name, target, spec, created)| {
+        let metadata = format!("{{name: {name}, namespace: shop, creationTimestamp: '2026-01-0{created}T00:00:00Z'}}");
+        let spec = format!("{{targetRefs: [{{kind: Service, name: {target}}}], {spec}}}");
+        format!("{{apiVersion: weft.dev/v1alpha1, kind: TrafficPolicy, metadata: {metadata}, spec: {spec}}}")
+    });
+    let fault = (name(), 500..503u16).prop_map(|(name, status)| {
+        let metadata = format!("{{name: {name}, namespace: shop}}");
+        format!("{{apiVersion: weft.dev/v1alpha1, kind: FaultInjection, metadata: {metadata}, spec: {{abort: {{httpStatus: {status}}}}}}}")
+    });
+    let grant = (name(), name()).prop_map(|(name, service)| {
+        let from = "{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: other}";
         format!(
-            "{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: {name}, namespace: shop}}, \
-             spec: {{parentRefs: [{parent}], rules: [{rule}]}}}}"
+            "{{apiVersion: gateway.networking.k8s.io/v1, kind: ReferenceGrant, metadata: {{name: {name}, namespace: shop}}, \
+             spec: {{from: [{from}], to: [{{group: '', kind: Service, name: {service}}}]}}}}"
         )
     });
-    prop_oneof![service, pod, slice, route]
+    prop_oneof![policy, fault, grant]
 }
 
 fn splits() -> impl Strategy<Value = Vec<Split>> {
@@ -151,6 +274,9 @@ fn manifests(texts: &[String]) -> Manifests {
         all.pods.extend(one.pods);
         all.endpoint_slices.extend(one.endpoint_slices);
         all.routes.extend(one.routes);
+        all.traffic_policies.extend(one.traffic_policies);
+        all.fault_injections.extend(one.fault_injections);
+        all.reference_grants.extend(one.reference_grants);
     }
     all
 }
@@ -168,6 +294,9 @@ fn share(old: &Manifests, new: &mut Manifests) {
     each(&old.pods, &mut new.pods);
     each::<_, EndpointSlice>(&old.endpoint_slices, &mut new.endpoint_slices);
     each(&old.routes, &mut new.routes);
+    each(&old.traffic_policies, &mut new.traffic_policies);
+    each(&old.fault_injections, &mut new.fault_injections);
+    each(&old.reference_grants, &mut new.reference_grants);
 }
 
 proptest! {
@@ -175,7 +304,7 @@ proptest! {
 
     #[test]
     fn nothing_differs_but_what_is_told(
-        texts in prop::collection::vec(texts(), 4..16),
+        texts in prop::collection::vec(texts(), 4..20),
         edits in prop::collection::vec(texts(), 1..3),
         gone in any::<prop::sample::Index>(),
         old_splits in splits(),
@@ -218,6 +347,15 @@ proptest! {
                 backwards.endpoint_slices.entry(name).or_insert(value);
             });
             one.routes.into_iter().for_each(|(name, value)| { backwards.routes.entry(name).or_insert(value); });
+            one.traffic_policies.into_iter().for_each(|(name, value)| {
+                backwards.traffic_policies.entry(name).or_insert(value);
+            });
+            one.fault_injections.into_iter().for_each(|(name, value)| {
+                backwards.fault_injections.entry(name).or_insert(value);
+            });
+            one.reference_grants.into_iter().for_each(|(name, value)| {
+                backwards.reference_grants.entry(name).or_insert(value);
+            });
         }
         prop_assert_eq!(resources(&split_mesh(once, &splits)), resources(&split_mesh(backwards, &splits)));
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::mesh::{Manifests, ObjectName};
-use crate::registry::document::{self, Document};
-use crate::registry::fault::{Problem, Report};
+use crate::mesh::{Conflict, FieldStep, Manifests, ObjectName, Subject, conflicts};
+use crate::registry::document::{self, Document, Source};
+use crate::registry::fault::{FieldPath, Problem, Report, Step};
 use crate::registry::manifest::{self, Kind, Object, Reading};
 use crate::registry::{Fault, Severity};
 
@@ -14,8 +14,17 @@ type Key = (Kind, ObjectName);
 /// What a file says, with the last good state of what is wrong in it now.
 #[derive(Debug, Default)]
 pub(in crate::registry) struct FileState {
-    objects: BTreeMap<Key, (u32, Object)>,
+    objects: BTreeMap<Key, Entry>,
     faults: Vec<Fault>,
+}
+
+/// An object, and where it is.
+#[derive(Clone, Debug)]
+struct Entry {
+    line: u32,
+    object: Object,
+    /// What was read, of objects that can be in conflict with others.
+    source: Option<Source>,
 }
 
 impl FileState {
@@ -63,40 +72,78 @@ impl FileState {
 
     /// What it says, such as `HTTPRoute shop/api`, and on which line each begins.
     pub(super) fn origins(&self) -> impl Iterator<Item = (String, u32)> {
-        self.objects.iter().map(|((kind, name), (line, _))| (format!("{kind} {name}"), *line))
+        self.objects.iter().map(|((kind, name), entry)| (format!("{kind} {name}"), entry.line))
     }
 
     fn add(&mut self, file: &str, document: Document<'_>, key: Key, object: Object, old: &Self) {
         let line = document.line();
-        if let Some((first, _)) = self.objects.get(&key) {
-            self.faults.push(duplicate(file, line, &key, &format!("{file}:{first}")));
+        if let Some(first) = self.objects.get(&key) {
+            self.faults.push(duplicate(file, line, &key, &format!("{file}:{}", first.line)));
             return;
         }
         let object = match old.objects.get(&key) {
-            Some((_, same)) if *same == object => same.clone(),
+            Some(same) if same.object == object => same.object.clone(),
             _ => object,
         };
-        self.objects.insert(key, (line, object));
+        let source = matches!(object, Object::Route(_) | Object::TrafficPolicy(_)).then(|| document.keep());
+        self.objects.insert(key, Entry { line, object, source });
     }
 }
 
-/// Puts the files together, in the order of their names. Of two objects of one name the first is in force.
+/// What the files say together, and what is wrong with each of them and with all.
 pub(in crate::registry) fn merge<'a>(files: impl Iterator<Item = (&'a str, &'a FileState)>) -> (Manifests, Vec<Fault>) {
-    let mut manifests = Manifests::default();
-    let mut faults = Vec::new();
-    let mut seen = BTreeMap::<&Key, (&str, u32)>::new();
-    for (file, state) in files {
-        faults.extend(state.faults.iter().cloned());
-        for (key, (line, object)) in &state.objects {
-            if let Some((first, first_line)) = seen.get(key) {
-                faults.push(duplicate(file, *line, key, &format!("{first}:{first_line}")));
-                continue;
+    let mut merged = Merged::of(files);
+    let conflicts = conflicts(&merged.manifests).into_iter().filter_map(|conflict| merged.locate(conflict));
+    let conflicts: Vec<_> = conflicts.collect();
+    merged.faults.extend(conflicts);
+    (merged.manifests, merged.faults)
+}
+
+/// The files put together, in the order of their names. Of two objects of one name the first is in force.
+#[derive(Default)]
+pub(in crate::registry) struct Merged<'a> {
+    pub(in crate::registry) manifests: Manifests,
+    pub(in crate::registry) faults: Vec<Fault>,
+    seen: BTreeMap<&'a Key, (&'a str, &'a Entry)>,
+}
+
+impl<'a> Merged<'a> {
+    pub(in crate::registry) fn of(files: impl Iterator<Item = (&'a str, &'a FileState)>) -> Self {
+        let mut merged = Self::default();
+        for (file, state) in files {
+            merged.faults.extend(state.faults.iter().cloned());
+            for (key, entry) in &state.objects {
+                if let Some((first, before)) = merged.seen.get(key) {
+                    merged.faults.push(duplicate(file, entry.line, key, &format!("{first}:{}", before.line)));
+                    continue;
+                }
+                merged.seen.insert(key, (file, entry));
+                insert(&mut merged.manifests, &key.1, &entry.object);
             }
-            seen.insert(key, (file, *line));
-            insert(&mut manifests, &key.1, object);
         }
+        merged
     }
-    (manifests, faults)
+
+    /// A conflict as a fault of the file that its subject is in.
+    fn locate(&self, conflict: Conflict) -> Option<Fault> {
+        let key = match conflict.subject {
+            Subject::Route((kind, name)) => (Kind::Route(kind), name),
+            Subject::TrafficPolicy(name) => (Kind::TrafficPolicy, name),
+        };
+        let (file, entry) = self.seen.get(&key)?;
+        let step = |step: &FieldStep| match *step {
+            FieldStep::Key(key) => Step::Key(key.to_owned()),
+            FieldStep::Index(index) => Step::Index(index),
+        };
+        let field: FieldPath = conflict.field.iter().map(step).collect();
+        Some(Fault {
+            file: (*file).to_owned(),
+            line: entry.source.as_ref().map_or(entry.line, |source| source.line_of(&field)),
+            field: field.to_string(),
+            message: conflict.message,
+            severity: Severity::Error,
+        })
+    }
 }
 
 fn insert(manifests: &mut Manifests, name: &ObjectName, object: &Object) {

@@ -7,7 +7,7 @@ use super::route::raw::{self, HttpRule, RouteSpec};
 use super::route::{self, Owner, RuleReport, backends, conditions, filters, session};
 use super::{Refused, duration};
 use crate::mesh::{
-    Forward, ParentRef, PathEdit, PathMatch, Route, RouteAction, RouteMatch, RouteRule, RuleRetry, RuleTimeouts, Rules,
+    Forward, PathEdit, PathMatch, Route, RouteAction, RouteMatch, RouteRule, RuleRetry, RuleTimeouts, Rules,
 };
 use crate::registry::fault::{FieldPath, Report};
 
@@ -20,7 +20,12 @@ pub(super) fn read(
     mut spec: RouteSpec<HttpRule>,
     report: &mut Report,
 ) -> Result<Route, Refused> {
-    let parents: Vec<ParentRef> = route::parents(owner, &mut spec, report)?;
+    let parents = route::parents(owner, &mut spec, report)?;
+    if parents.is_empty() {
+        // For others to read.
+        let rules = Rules::Requests(Vec::new());
+        return Ok(Route { kind: owner.kind, name: owner.name.clone(), created, parents, rules });
+    }
     let field = FieldPath::of(&["spec", "rules"]);
     let mut rules = Vec::new();
     for (place, raw) in spec.rules.unwrap_or_default().into_iter().enumerate() {

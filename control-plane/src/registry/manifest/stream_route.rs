@@ -15,6 +15,11 @@ pub(super) fn read(
     report: &mut Report,
 ) -> Result<Route, Refused> {
     let parents = route::parents(owner, &mut spec, report)?;
+    if parents.is_empty() {
+        // For others to read.
+        let rules = Rules::Connections { hostnames: Vec::new(), backends: None };
+        return Ok(Route { kind: owner.kind, name: owner.name.clone(), created, parents, rules });
+    }
     let hostnames = match owner.kind {
         RouteKind::Tls => hostnames(spec.hostnames.take().unwrap_or_default(), report)?,
         _ => Vec::new(),

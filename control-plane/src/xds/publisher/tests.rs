@@ -145,6 +145,47 @@ fn endpoints_alone_are_sent_when_endpoints_change() {
     assert_eq!(sent(&publisher, &web), [(ClusterLoadAssignment, vec!["shop/api-v1:80".to_owned()])]);
 }
 
+/// A route of the namespace `bank` for its own clients of `api`, and a client.
+fn consumer(backend: &str) -> Mesh {
+    let route = format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r, namespace: bank}}\n\
+         spec: {{parentRefs: [{{group: '', kind: Service, name: api, namespace: shop}}], rules: [{{backendRefs: [{backend}]}}]}}"
+    );
+    mesh(&format!("{DEMO}\n---\n{route}"))
+}
+
+#[tokio::test]
+async fn a_consumer_route_touches_the_clients_of_its_namespace() {
+    let publisher = publisher();
+    let web = connect(&publisher, "web");
+    let node = NodeRef { namespace: "bank".to_owned(), pod: "teller".to_owned() };
+    let teller = publisher.connect(node, "spiffe://cluster.local/ns/bank/sa/teller".parse().unwrap()).unwrap();
+    for stream in [&web, &teller] {
+        subscribe(&publisher, stream, Listener, &["10.96.0.10:80"]);
+        subscribe(&publisher, stream, RouteConfiguration, &["shop/api:80"]);
+        sent(&publisher, stream);
+        woken(stream);
+    }
+    let to_api = "{name: api, namespace: shop, port: 80}";
+    publisher.publish(consumer(to_api));
+    assert!(!woken(&web) && woken(&teller));
+    assert_eq!(sent(&publisher, &teller), [(Listener, vec!["10.96.0.10:80".to_owned()])]);
+    subscribe(&publisher, &teller, RouteConfiguration, &["shop/api:80@bank"]);
+    assert_eq!(sent(&publisher, &teller), [(RouteConfiguration, vec!["shop/api:80@bank".to_owned()])]);
+    publisher.publish(consumer(&format!("{to_api}, {{name: gone, port: 1}}")));
+    assert!(!woken(&web));
+    assert_eq!(sent(&publisher, &teller), [(RouteConfiguration, vec!["shop/api:80@bank".to_owned()])]);
+    assert_eq!(publisher.route_holders(&ObjectName::new("shop", "api")), RouteHolders { all: 2, current: 2 });
+    publisher.publish(mesh(DEMO));
+    assert!(!woken(&web));
+    let gone = vec!["-shop/api:80@bank".to_owned()];
+    assert_eq!(sent(&publisher, &teller), [(Listener, vec!["10.96.0.10:80".to_owned()]), (RouteConfiguration, gone)]);
+    // Each namespace's listener is serialized once.
+    let cached = publisher.cache.read().resources.len();
+    sent(&publisher, &web);
+    assert_eq!(publisher.cache.read().resources.len(), cached);
+}
+
 #[tokio::test]
 async fn rollouts_follow_acknowledgements() {
     let publisher = publisher();

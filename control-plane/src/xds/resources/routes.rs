@@ -41,12 +41,7 @@ pub(super) fn configuration(mesh: &Mesh, name: &str) -> Option<Vec<u8>> {
             let manifest = format!("Pod {plain}");
             let forward = Forward::default();
             let to = action::to_clusters(&[action::To::plain(target.name(), 1)]);
-            vec![Written::new(
-                "default",
-                &manifest,
-                matches::all(),
-                action::forward(to, &forward, Vec::new(), None, None),
-            )]
+            vec![Written::new("default", &manifest, matches::all(), action::forward(to, &forward, Vec::new(), None))]
         }
     };
     let mut host =
@@ -95,7 +90,7 @@ fn of_service(mesh: &Mesh, service: &Service, port: &ServicePort, consumer: Opti
             let action = if backends.iter().any(exists) {
                 let to: Vec<_> =
                     backends.iter().map(|to| action::To::plain(name_of(&to.service, to.port), to.weight)).collect();
-                action::forward(action::to_clusters(&to), &plain(backends), Vec::new(), policy, None)
+                action::forward(action::to_clusters(&to), &plain(backends), Vec::new(), policy)
             } else {
                 answer(500)
             };
@@ -107,7 +102,7 @@ fn of_service(mesh: &Mesh, service: &Service, port: &ServicePort, consumer: Opti
         }
         None => {
             let to = action::to_clusters(&[action::To::plain(name_of(&service.name, port.number), 1)]);
-            let action = action::forward(to, &plain(Vec::new()), Vec::new(), policy, None);
+            let action = action::forward(to, &plain(Vec::new()), Vec::new(), policy);
             Written::new("default", &format!("Service {}", service.name), matches::all(), action)
         }
     });
@@ -169,7 +164,7 @@ impl Writer<'_> {
             })
             .collect();
         let mirrors = forward.mirrors.iter().filter(|to| resolve(&to.service, to.port) == Found).collect();
-        Some(action::forward(action::to_clusters(&to), forward, mirrors, self.policy, Some(route.kind)))
+        Some(action::forward(action::to_clusters(&to), forward, mirrors, self.policy))
     }
 }
 

@@ -8,10 +8,15 @@ use crate::mesh::Split;
 use crate::mesh::testing::{mesh, split, split_mesh};
 use crate::registry::testing::{DEMO, good};
 
+mod consumers;
+mod filters;
+mod limits;
+mod policies;
 mod read;
 mod routes;
+mod streams;
 
-use read::{assignment, cluster, listener};
+use read::{assignment, cluster, listener, routes};
 
 fn node(pod: &str) -> NodeRef {
     NodeRef { namespace: "shop".to_owned(), pod: pod.to_owned() }
@@ -83,7 +88,7 @@ fn inbound_tells_each_pod_its_own_ports() {
     );
     insta::assert_snapshot!(listener(&mesh, "inbound", "api-v1"), @r"
     chain :8080 permissive http -> the application
-    else permissive tcp -> inbound
+    else permissive a tcp -> inbound
     ");
     insta::assert_snapshot!(listener(&mesh, "inbound", "users"), @r"
     envoy.filters.listener.http_inspector

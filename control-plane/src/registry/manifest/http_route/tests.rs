@@ -240,7 +240,7 @@ fn sessions_are_cookies_or_headers() {
 }
 
 /// A filter that is wrong, and what is said about it.
-const BAD_FILTERS: [(&str, &str); 22] = [
+const BAD_FILTERS: [(&str, &str); 23] = [
     ("type: CORS, cors: {allowOrigins: ['*']}", "filters[0].cors: CORS is not supported; the rule answers 500"),
     ("type: ExternalAuth, externalAuth: {protocol: HTTP}", "filters[0].externalAuth: ExternalAuth is not supported"),
     ("type: RequestMirror", "filters[0].requestMirror: is missing: the type is RequestMirror"),
@@ -252,6 +252,10 @@ const BAD_FILTERS: [(&str, &str); 22] = [
     (
         "type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: Host, value: c}]}",
         "requestHeaderModifier.set[0].name: \"Host\" is for the proxy alone",
+    ),
+    (
+        "type: ResponseHeaderModifier, responseHeaderModifier: {remove: [X-Weft-Reason]}",
+        "responseHeaderModifier.remove[0]: \"X-Weft-Reason\" is for the proxy",
     ),
     (
         "type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: a, value: b}], remove: [A]}",

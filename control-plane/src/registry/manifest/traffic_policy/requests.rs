@@ -74,11 +74,6 @@ pub(super) fn retry(raw: raw::Retry, field: &FieldPath, fields: &mut Fields<'_>)
     for (place, code) in raw.status_codes.unwrap_or_default().into_iter().enumerate() {
         status_codes.extend(fields.number(field.key("statusCodes").index(place), Some(code), 400..=599u16));
     }
-    if !grpc_statuses.is_empty() && methods.is_none() {
-        let message =
-            "is for GRPCRoutes alone without methods: [POST], which all of gRPC has: POST is not repeated by default";
-        fields.report.warning(field.key("grpcStatuses"), message);
-    }
     Retry {
         attempts: fields.number(field.key("attempts"), raw.attempts, 0..=10).unwrap_or(ATTEMPTS),
         on: on.unwrap_or_else(|| vec![RetryOn::ConnectFailure, RetryOn::RefusedStream]),

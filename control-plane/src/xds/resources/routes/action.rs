@@ -17,7 +17,7 @@ use weft_api::xds::pb::envoy::r#type::matcher::v3::{RegexMatchAndSubstitute, Reg
 
 use super::super::values::{duration, number, share};
 use super::{filters, retry};
-use crate::mesh::{Backend, Forward, Mirror, PathEdit, Redirect, RouteKind, TrafficPolicy};
+use crate::mesh::{Backend, Forward, Mirror, PathEdit, Redirect, TrafficPolicy};
 
 /// A cluster that requests go to.
 pub(super) struct To<'a> {
@@ -66,10 +66,9 @@ pub(super) fn forward(
     rule: &Forward,
     mirrors: Vec<&Mirror>,
     policy: Option<&TrafficPolicy>,
-    kind: Option<RouteKind>,
 ) -> Action {
     let requests = policy.map(|policy| policy.requests).unwrap_or_default();
-    let attempts = retry::Attempts::of(rule, policy, kind);
+    let attempts = retry::Attempts::of(rule, policy);
     let (prefix_rewrite, regex_rewrite) = match &rule.path {
         None => Default::default(),
         Some(PathEdit::Prefix(to)) => (prefix(to), None),

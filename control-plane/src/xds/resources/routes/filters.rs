@@ -1,6 +1,7 @@
 //! What is changed, injected and remembered on a request's way.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use prost::Message as _;
 use weft_api::xds::pack;
@@ -31,12 +32,16 @@ pub(super) fn edit(route: &mut XdsRoute, filters: &RouteFilters) {
     (route.response_headers_to_add, route.response_headers_to_remove) = header_edits(&filters.response_headers);
 }
 
-/// What is added or set, and what is removed.
+/// What is added or set, and what is removed. In a value `%` begins a command of Envoy's, and is written twice.
 pub(super) fn header_edits(edits: &HeaderEdits) -> (Vec<HeaderValueOption>, Vec<String>) {
-    let option = |(key, value): &(std::sync::Arc<str>, std::sync::Arc<str>), action: HeaderAppendAction| {
-        // Envoy takes % for the begin of a command.
-        let header = HeaderValue { key: key.to_string(), value: value.replace('%', "%%"), ..HeaderValue::default() };
-        HeaderValueOption { header: Some(header), append_action: action.into(), ..HeaderValueOption::default() }
+    let option = |(key, value): &(Arc<str>, Arc<str>), action: HeaderAppendAction| {
+        let value = value.replace('%', "%%");
+        HeaderValueOption {
+            keep_empty_value: value.is_empty(),
+            header: Some(HeaderValue { key: key.to_string(), value, ..HeaderValue::default() }),
+            append_action: action.into(),
+            ..HeaderValueOption::default()
+        }
     };
     let set = edits.set.iter().map(|header| option(header, HeaderAppendAction::OverwriteIfExistsOrAdd));
     let add = edits.add.iter().map(|header| option(header, HeaderAppendAction::AppendIfExistsOrAdd));

@@ -12,7 +12,7 @@ use weft_api::xds::pb::envoy::extensions::retry::host::previous_hosts::v3::Previ
 
 use super::super::values::{duration, number};
 use super::matches;
-use crate::mesh::{Backoff, Forward, GrpcRetry, Hedge, Retry, RetryOn, RouteKind, RuleRetry, TextMatch, TrafficPolicy};
+use crate::mesh::{Backoff, Forward, GrpcRetry, Hedge, Retry, RetryOn, RuleRetry, TextMatch, TrafficPolicy};
 
 /// Further attempts, where nobody says how many.
 const ATTEMPTS: u32 = 2;
@@ -34,7 +34,7 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    pub(super) fn of(rule: &Forward, policy: Option<&TrafficPolicy>, kind: Option<RouteKind>) -> Self {
+    pub(super) fn of(rule: &Forward, policy: Option<&TrafficPolicy>) -> Self {
         let requests = policy.map(|policy| policy.requests).unwrap_or_default();
         let (said, asked) = (policy.and_then(|policy| policy.retry.as_ref()), rule.retry.as_ref());
         // A rule's own time for an attempt takes the place of a hedge's: both are counted from the attempt's begin.
@@ -44,7 +44,7 @@ impl Attempts {
         if said.is_none() && asked.is_none() && per_try.is_none() {
             return Self::default();
         }
-        let again = Again { said, asked, hedge, kind };
+        let again = Again { said, asked, hedge };
         let xds = RetryPolicy {
             retry_on: again.tokens().join(","),
             num_retries: Some(number(again.attempts())),
@@ -66,7 +66,6 @@ struct Again<'a> {
     said: Option<&'a Retry>,
     asked: Option<&'a RuleRetry>,
     hedge: Option<Hedge>,
-    kind: Option<RouteKind>,
 }
 
 impl Again<'_> {
@@ -114,8 +113,7 @@ impl Again<'_> {
         RetryBackOff { base_interval: Some(duration(waits.base)), max_interval: Some(duration(waits.max)) }
     }
 
-    /// The methods that are repeated; none where all are. All calls of gRPC are POST: a GRPCRoute whose policy names no
-    /// methods says by the statuses that it names what may be repeated.
+    /// The methods that are repeated; none where all are, since nothing else than what was never sent is.
     fn methods(&self) -> Vec<&str> {
         let sent = self.on().iter().any(|on| !UNSENT.contains(on))
             || !self.codes().is_empty()
@@ -125,7 +123,6 @@ impl Again<'_> {
         match named {
             _ if !sent => Vec::new(),
             Some(named) => named.iter().map(AsRef::as_ref).collect(),
-            None if self.kind == Some(RouteKind::Grpc) => Vec::new(),
             None => IDEMPOTENT.into(),
         }
     }

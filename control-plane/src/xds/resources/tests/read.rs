@@ -11,9 +11,15 @@ use pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSp
 
 use super::*;
 
-/// A listener, chain by chain; whose `inbound` it is, if it is that.
+mod route;
+
+/// A listener, chain by chain, as a pod (`POD`, or `POD.NAMESPACE`) sees it.
 pub(super) fn listener(mesh: &Mesh, name: &str, pod: &str) -> String {
-    let found = resource(mesh, ResourceKind::Listener, name, &node(pod)).unwrap();
+    let node = match pod.split_once('.') {
+        Some((pod, namespace)) => NodeRef { namespace: namespace.to_owned(), pod: pod.to_owned() },
+        None => node(pod),
+    };
+    let found = resource(mesh, ResourceKind::Listener, name, &node).unwrap();
     let listener: Listener = unpack(&found.any).unwrap();
     assert_eq!(listener.name, name);
     let mut text = String::new();
@@ -27,12 +33,17 @@ fn read_chain(chain: &FilterChain) -> String {
     let mut text = String::new();
     if let Some(condition) = &chain.filter_chain_match {
         condition.destination_port.iter().for_each(|port| write!(text, ":{} ", port.value).unwrap());
+        if !condition.server_names.is_empty() {
+            write!(text, "{} ", condition.server_names.join(",")).unwrap();
+        }
         if !condition.application_protocols.is_empty() {
             write!(text, "{} ", condition.application_protocols.join(",")).unwrap();
         }
     }
-    if let Some(mtls) = xds::metadata_text(chain.metadata.as_ref(), xds::METADATA_MTLS) {
-        write!(text, "{mtls} ").unwrap();
+    for key in [xds::METADATA_MTLS, xds::METADATA_ZONE] {
+        if let Some(value) = xds::metadata_text(chain.metadata.as_ref(), key) {
+            write!(text, "{value} ").unwrap();
+        }
     }
     let [filter] = chain.filters.as_slice() else { panic!("{chain:?}") };
     let Some(ConfigType::TypedConfig(config)) = &filter.config_type else { panic!("{filter:?}") };
@@ -42,7 +53,8 @@ fn read_chain(chain: &FilterChain) -> String {
             None => "the application".to_owned(),
             other => panic!("{other:?}"),
         };
-        return format!("{text}http -> {routes}");
+        let filters = manager.http_filters.iter().map(|filter| format!("{} ", filter.name)).collect::<String>();
+        return format!("{text}{filters}http -> {routes}");
     }
     let to = match unpack::<TcpProxy>(config).unwrap().cluster_specifier.unwrap() {
         ClusterSpecifier::Cluster(name) => name,
@@ -96,10 +108,8 @@ fn read_address(at: &Address) -> String {
     format!("{} {port}", socket.address)
 }
 
-/// A route configuration, route by route.
+/// A route configuration, route by route: name, condition, action, and all that is changed on the way.
 pub(super) fn routes(mesh: &Mesh, name: &str) -> String {
-    use pb::envoy::config::route::v3::{route::Action, route_action::ClusterSpecifier};
-
     let found = found(mesh, ResourceKind::RouteConfiguration, name).unwrap();
     let configuration: RouteConfiguration = unpack(&found.any).unwrap();
     assert_eq!(configuration.name, name);
@@ -107,28 +117,22 @@ pub(super) fn routes(mesh: &Mesh, name: &str) -> String {
     assert_eq!(host.domains, ["*"]);
     let mut text = String::new();
     for route in &host.routes {
-        let action = match route.action.as_ref().unwrap() {
-            Action::DirectResponse(response) => response.status.to_string(),
-            Action::Route(action) => {
-                let to = match action.cluster_specifier.as_ref().unwrap() {
-                    ClusterSpecifier::Cluster(name) => name.clone(),
-                    ClusterSpecifier::WeightedClusters(weighted) => {
-                        let weight =
-                            |weight: &Option<pb::google::protobuf::UInt32Value>| weight.as_ref().unwrap().value;
-                        let clusters = weighted.clusters.iter();
-                        let clusters = clusters.map(|cluster| format!("{} {}", weight(&cluster.weight), cluster.name));
-                        clusters.collect::<Vec<_>>().join(", ")
-                    }
-                    other => panic!("{other:?}"),
-                };
-                let timeout = action.timeout.as_ref().unwrap();
-                format!("{to} within {}s{}ns", timeout.seconds, timeout.nanos)
-            }
-            other => panic!("{other:?}"),
-        };
-        writeln!(text, "{}: {} -> {action}", route.name, read_condition(route.r#match.as_ref().unwrap())).unwrap();
+        let condition = read_condition(route.r#match.as_ref().unwrap());
+        writeln!(text, "{}: {condition} -> {}", route.name, route::action(route)).unwrap();
     }
     text
+}
+
+/// The manifests that routes are from, one a line.
+pub(super) fn manifests(mesh: &Mesh, name: &str) -> String {
+    let found = found(mesh, ResourceKind::RouteConfiguration, name).unwrap();
+    let configuration: RouteConfiguration = unpack(&found.any).unwrap();
+    let routes = configuration.virtual_hosts[0].routes.iter();
+    let manifest = |route: &pb::envoy::config::route::v3::Route| {
+        let manifest = xds::metadata_text(route.metadata.as_ref(), xds::METADATA_MANIFEST).unwrap().to_owned();
+        format!("{}: {manifest}\n", route.name)
+    };
+    routes.map(manifest).collect()
 }
 
 fn read_condition(condition: &pb::envoy::config::route::v3::RouteMatch) -> String {
@@ -150,6 +154,9 @@ fn read_condition(condition: &pb::envoy::config::route::v3::RouteMatch) -> Strin
         };
         write!(text, " {}{}", header.name, read_text(value)).unwrap();
     }
+    if condition.grpc.is_some() {
+        text += " grpc";
+    }
     for parameter in &condition.query_parameters {
         let specifier = &parameter.query_parameter_match_specifier;
         let Some(QueryParameterMatchSpecifier::StringMatch(value)) = specifier else { panic!("{parameter:?}") };
@@ -158,7 +165,7 @@ fn read_condition(condition: &pb::envoy::config::route::v3::RouteMatch) -> Strin
     text
 }
 
-fn read_text(value: &pb::envoy::r#type::matcher::v3::StringMatcher) -> String {
+pub(super) fn read_text(value: &pb::envoy::r#type::matcher::v3::StringMatcher) -> String {
     use pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 
     match value.match_pattern.as_ref().unwrap() {

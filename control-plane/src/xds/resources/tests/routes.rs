@@ -1,6 +1,5 @@
 //! Who answers which request.
 
-use super::read::routes;
 use super::*;
 
 /// The demo with HTTPRoutes for `api`: name, seconds of age, port if not all, rules.
