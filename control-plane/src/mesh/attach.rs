@@ -114,14 +114,10 @@ impl Index {
         port: &ServicePort,
     ) -> impl Iterator<Item = &'a Arc<Route>> + use<'a> {
         let routes = self.routes_by_service.get(&service.name).map_or(&[][..], Vec::as_slice);
-        let (service, number, name) = (service.name.clone(), port.number, Arc::clone(&port.name));
-        routes.iter().filter(move |route| {
-            route.parents.iter().any(|parent| {
-                parent.service == service
-                    && parent.port.is_none_or(|port| port == number)
-                    && parent.section.as_ref().is_none_or(|section| *section == name)
-            })
-        })
+        let (service, port) = (service.name.clone(), port.clone());
+        routes
+            .iter()
+            .filter(move |route| route.parents.iter().any(|parent| parent.service == service && parent.means(&port)))
     }
 }
 

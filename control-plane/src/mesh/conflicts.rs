@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::attach::Ignored;
 use super::index::Index;
 use super::{
-    Manifests, ObjectName, ParentRef, Place, PolicyTarget, Protocol, Route, RouteKey, RouteKind, Rules, Service,
-    TrafficPolicy,
+    Manifests, ObjectName, ParentRef, Place, PolicyTarget, Protocol, Reference, Route, RouteKey, RouteKind, Rules,
+    Service, TrafficPolicy,
 };
 
 /// Something that a manifest says and that is not in force for what other manifests say, or don't.
@@ -41,6 +41,9 @@ pub enum FieldStep {
 
 /// All conflicts, by kind and name of their subjects.
 pub fn conflicts(manifests: &Manifests) -> Vec<Conflict> {
+    if manifests.routes.is_empty() && manifests.traffic_policies.is_empty() {
+        return Vec::new();
+    }
     let mut finder = Finder { manifests, index: Index::build(manifests), found: Vec::new() };
     manifests.routes.values().for_each(|route| finder.route(route));
     finder.connections();
@@ -64,69 +67,49 @@ impl Finder<'_> {
                 Place::Backend(place) => ("backendRefs", place, refused(route.kind)),
                 Place::Mirror(place) => ("filters", place, "nothing is mirrored there"),
             };
-            let field = ["spec", "rules"].map(FieldStep::Key);
-            let rest = [FieldStep::Index(reference.rule), FieldStep::Key(list), FieldStep::Index(place)];
-            let service = reference.service;
-            let port = self.manifests.services.get(service).map(|service| service.port(reference.port).is_some());
-            let message = if !self.index.permits(route, service) {
-                let grant = format!(
-                    "no ReferenceGrant in {:?} lets {}s of {:?} name it",
-                    service.namespace.as_ref(),
-                    route.kind,
-                    route.name.namespace.as_ref()
-                );
-                format!("Service {service} is in another namespace, and {grant}; {what}")
-            } else {
-                match port {
-                    Some(true) => continue,
-                    Some(false) => format!("Service {service} has no port {}; {what}", reference.port),
-                    None => format!("there is no Service {service}; {what}"),
-                }
-            };
-            self.add_route(route, field.into_iter().chain(rest).collect(), message);
+            if let Some(why) = self.unresolved(route, reference) {
+                self.add_route(route, in_rule(reference.rule, list, place), format!("{why}; {what}"));
+            }
         }
         for (rule, fault) in route.faults() {
             if !self.manifests.fault_injections.contains_key(&fault.name) {
-                let field = [
-                    FieldStep::Key("spec"),
-                    FieldStep::Key("rules"),
-                    FieldStep::Index(rule),
-                    FieldStep::Key("filters"),
-                    FieldStep::Index(fault.filter),
-                ];
                 let message = format!("there is no FaultInjection {}; the rule answers 500", fault.name);
-                self.add_route(route, field.into(), message);
+                self.add_route(route, in_rule(rule, "filters", fault.filter), message);
             }
+        }
+    }
+
+    /// Why a Service that a route names cannot be sent to.
+    fn unresolved(&self, route: &Route, Reference { service, port, .. }: Reference<'_>) -> Option<String> {
+        if !self.index.permits(route, service) {
+            let (theirs, ours) = (service.namespace.as_ref(), route.name.namespace.as_ref());
+            let grant = format!("no ReferenceGrant in {theirs:?} lets {}s of {ours:?} name it", route.kind);
+            return Some(format!("Service {service} is in another namespace, and {grant}"));
+        }
+        match self.manifests.services.get(service) {
+            None => Some(format!("there is no Service {service}")),
+            Some(known) if known.port(port).is_none() => Some(format!("Service {service} has no port {port}")),
+            Some(_) => None,
         }
     }
 
     fn parent(&mut self, route: &Arc<Route>, parent: &ParentRef) {
         let field = vec![FieldStep::Key("spec"), FieldStep::Key("parentRefs"), FieldStep::Index(parent.place)];
-        let Some(service) = self.manifests.services.get(&parent.service) else {
-            let message = format!("there is no Service {}; the {} has no effect there", parent.service, route.kind);
-            return self.add_route(route, field, message);
+        let (name, kind) = (&parent.service, route.kind);
+        let Some(service) = self.manifests.services.get(name) else {
+            return self.add_route(route, field, format!("there is no Service {name}; the {kind} has no effect there"));
         };
-        let meant = |section: &Option<Arc<str>>, port: &super::ServicePort| {
-            section.as_ref().is_none_or(|name| *name == port.name)
-        };
-        let ports = service.ports.iter().filter(|port| parent.port.is_none_or(|number| number == port.number));
-        let ports: Vec<_> = ports.filter(|port| meant(&parent.section, port)).collect();
+        let ports: Vec<_> = service.ports.iter().filter(|port| parent.means(port)).collect();
         if ports.is_empty() {
-            let message =
-                format!("Service {} has no such port; the {} has no effect there", parent.service, route.kind);
+            let message = format!("Service {name} has no such port; the {kind} has no effect there");
             return self.add_route(route, field, message);
         }
-        let consumer = route.consumer(&service.name).map(AsRef::as_ref);
+        let consumer = route.consumer(name).map(AsRef::as_ref);
         let mut ignored = Vec::new();
         for port in &ports {
-            let attached = self.index.attached(service, port, consumer);
-            ignored.extend(
-                attached
-                    .ignored
-                    .iter()
-                    .filter(|(other, _)| Arc::ptr_eq(other, route))
-                    .map(|(_, why)| (port.number, *why)),
-            );
+            let attached = self.index.attached(service, port, consumer).ignored.into_iter();
+            let own = attached.filter(|(other, _)| Arc::ptr_eq(other, route));
+            ignored.extend(own.map(|(_, why)| (port.number, why)));
         }
         // A route for all ports of a Service need not be for each of them.
         if parent.port.is_none() && parent.section.is_none() && ignored.len() < ports.len() {
@@ -138,75 +121,46 @@ impl Finder<'_> {
                 Ignored::Opaque => "is declared to speak no HTTP (appProtocol, its name or its number)".to_owned(),
                 Ignored::Http => "is declared to speak HTTP (appProtocol or its name)".to_owned(),
             };
-            let message =
-                format!("port {port} of Service {} {reason}; the {} has no effect there", service.name, route.kind);
+            let message = format!("port {port} of Service {name} {reason}; the {kind} has no effect there");
             self.add_route(route, field.clone(), message);
         }
     }
 
-    /// Routes that are for all connections of a port: the oldest has them all.
+    /// Connections to a port that several routes are for: the oldest has them.
     fn connections(&mut self) {
         let mut found = Vec::new();
-        for service in self.manifests.services.values() {
-            for port in &service.ports {
-                let consumers = self.index.consumers(service, port);
-                for consumer in consumers.iter().map(|consumer| Some(consumer.as_ref())).chain([None]) {
-                    let mut routes = self.index.attached(service, port, consumer).routes;
-                    routes.sort_by_key(|route| (route.created, route.name.clone()));
-                    let mut taken = BTreeMap::<Arc<str>, &Arc<Route>>::new();
-                    for route in routes {
-                        for name in connection_names(route) {
-                            match taken.get(&name) {
-                                Some(first) => {
-                                    found.push((route.clone(), name, (*first).clone(), service.clone(), port.number))
-                                }
-                                None => drop(taken.insert(name, route)),
-                            }
-                        }
-                    }
+        let routed = self.index.routes_by_service.keys();
+        let services = routed.filter_map(|service| self.manifests.services.get(service));
+        for (service, port) in services.flat_map(|service| service.ports.iter().map(move |port| (service, port))) {
+            let consumers = self.index.consumers(service, port);
+            for consumer in consumers.iter().map(|consumer| Some(consumer.as_ref())).chain([None]) {
+                for (younger, older, name) in shared(self.index.attached(service, port, consumer).routes) {
+                    let message = format!(
+                        "{} {} is older and has {} to port {} of Service {}",
+                        older.kind,
+                        older.name,
+                        if name.is_empty() {
+                            "all connections".to_owned()
+                        } else {
+                            format!("connections for {name:?}")
+                        },
+                        port.number,
+                        service.name
+                    );
+                    found.push((Arc::clone(younger), message));
                 }
             }
         }
-        for (route, name, first, service, port) in found {
-            let what = if name.is_empty() { "all connections".to_owned() } else { format!("connections for {name:?}") };
-            let message = format!(
-                "{} {} is older and has {what} to port {port} of Service {}",
-                first.kind, first.name, service.name
-            );
+        for (route, message) in found {
             self.add_route(&route, vec![FieldStep::Key("spec"), FieldStep::Key("parentRefs")], message);
         }
     }
 
     fn policy(&mut self, policy: &Arc<TrafficPolicy>) {
         for (place, target) in policy.targets.iter().enumerate() {
-            let field = vec![FieldStep::Key("spec"), FieldStep::Key("targetRefs"), FieldStep::Index(place)];
-            let mut add = |message| {
-                let subject = Subject::TrafficPolicy(policy.name.clone());
-                self.found.push(Conflict { subject, field: field.clone(), message });
-            };
-            let Some(service) = self.manifests.services.get(&target.service) else {
-                add(format!("there is no Service {}; the policy has no effect there", target.service));
-                continue;
-            };
-            if let Some(section) =
-                target.section.as_ref().filter(|name| !service.ports.iter().any(|port| port.name == **name))
-            {
-                add(format!(
-                    "Service {} has no port of the name {section:?}; the policy has no effect there",
-                    target.service
-                ));
-                continue;
-            }
-            if let Some(older) =
-                self.index.policies_by_service.get(&target.service).and_then(|all| older(all, policy, target))
-            {
-                add(format!("TrafficPolicy {} is older and for the same; this one has no effect there", older.name));
-                continue;
-            }
-            let limits = !policy.local_limits.is_empty() || policy.global_limit.is_some();
-            if limits && opaque(service, target) {
-                let message = "speaks no HTTP: the policy's rate limits have no effect there";
-                add(format!("Service {} {message}", target.service));
+            if let Some(message) = self.target(policy, target) {
+                let field = vec![FieldStep::Key("spec"), FieldStep::Key("targetRefs"), FieldStep::Index(place)];
+                self.add_policy(policy, field, message);
             }
         }
         let Some(limit) = &policy.global_limit else { return };
@@ -216,8 +170,31 @@ impl Finder<'_> {
             let field = ["spec", "rateLimit", "global", "service"].map(FieldStep::Key).into();
             let done = if limit.fail_open { "requests pass" } else { "requests are refused" };
             let message = format!("there is no Service {} with a port {}; {done}", limit.service, limit.port);
-            self.found.push(Conflict { subject: Subject::TrafficPolicy(policy.name.clone()), field, message });
+            self.add_policy(policy, field, message);
         }
+    }
+
+    /// Why a policy has no effect on a target, or not all.
+    fn target(&self, policy: &Arc<TrafficPolicy>, target: &PolicyTarget) -> Option<String> {
+        let name = &target.service;
+        let Some(service) = self.manifests.services.get(name) else {
+            return Some(format!("there is no Service {name}; the policy has no effect there"));
+        };
+        let section = target.section.as_ref();
+        if let Some(section) = section.filter(|section| !service.ports.iter().any(|port| port.name == **section)) {
+            return Some(format!("Service {name} has no port of the name {section:?}; the policy has no effect there"));
+        }
+        if let Some(older) = self.index.policies_by_service.get(name).and_then(|all| older(all, policy, target)) {
+            let what = "is older and for the same; this one has no effect there";
+            return Some(format!("TrafficPolicy {} {what}", older.name));
+        }
+        let limits = !policy.local_limits.is_empty() || policy.global_limit.is_some();
+        let what = "speaks no HTTP: the policy's rate limits have no effect there";
+        (limits && opaque(service, target)).then(|| format!("Service {name} {what}"))
+    }
+
+    fn add_policy(&mut self, policy: &TrafficPolicy, field: Vec<FieldStep>, message: String) {
+        self.found.push(Conflict { subject: Subject::TrafficPolicy(policy.name.clone()), field, message });
     }
 
     fn add_route(&mut self, route: &Route, field: Vec<FieldStep>, message: String) {
@@ -225,8 +202,30 @@ impl Finder<'_> {
     }
 }
 
+/// An item of a list of a rule.
+fn in_rule(rule: usize, list: &'static str, place: usize) -> Vec<FieldStep> {
+    let rule = [FieldStep::Key("spec"), FieldStep::Key("rules"), FieldStep::Index(rule)];
+    rule.into_iter().chain([FieldStep::Key(list), FieldStep::Index(place)]).collect()
+}
+
 fn refused(kind: RouteKind) -> &'static str {
     if kind.has_requests() { "its share is answered 500" } else { "its share is reset" }
+}
+
+/// Routes that are for connections which an older one has: the younger, the older, the name that they ask for.
+fn shared(mut routes: Vec<&Arc<Route>>) -> Vec<(&Arc<Route>, &Arc<Route>, Arc<str>)> {
+    routes.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+    let mut taken = BTreeMap::<Arc<str>, &Arc<Route>>::new();
+    let mut shared = Vec::new();
+    for route in routes {
+        for name in connection_names(route) {
+            match taken.get(&name) {
+                Some(older) => shared.push((route, *older, name)),
+                None => drop(taken.insert(name, route)),
+            }
+        }
+    }
+    shared
 }
 
 /// The names whose connections a route has; the empty one stands for all.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ObjectName;
+use super::{ObjectName, ServicePort};
 
 /// The kinds of routes, the most specific first: of several kinds on one port the first alone counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -146,6 +146,14 @@ pub struct ParentRef {
     pub port: Option<u16>,
     /// The port of this name alone; `None`: all ports.
     pub section: Option<Arc<str>>,
+}
+
+impl ParentRef {
+    /// Whether it means a port of the Service that it names.
+    pub fn means(&self, port: &ServicePort) -> bool {
+        self.port.is_none_or(|number| number == port.number)
+            && self.section.as_ref().is_none_or(|name| *name == port.name)
+    }
 }
 
 /// The rules of a route.
