@@ -20,7 +20,7 @@ metadata: {name: api, namespace: default}
 spec:
   targetRefs: [{group: '', kind: Service, name: api}]
   requests: {timeout: 2s}
-  retry: {attempts: 2, 'on': [connect-failure, refused-stream, reset, 5xx], backoff: {base: 5ms, max: 10ms}}
+  retry: {attempts: 2, retryOn: [connect-failure, refused-stream, reset, 5xx], backoff: {base: 5ms, max: 10ms}}
 ";
 
 fn main() -> ExitCode {

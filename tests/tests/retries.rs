@@ -36,7 +36,7 @@ spec:
   requests: {perTryTimeout: 400ms}
   retry:
     attempts: 2
-    'on': [connect-failure, refused-stream, gateway-error, reset, per-try-timeout]
+    retryOn: [connect-failure, refused-stream, gateway-error, reset, per-try-timeout]
     backoff: {base: 10ms, max: 50ms}
 ";
 
@@ -151,7 +151,7 @@ spec:
   targetRefs: [{group: '', kind: Service, name: api}]
   retry:
     attempts: 3
-    'on': [5xx]
+    retryOn: [5xx]
     backoff: {base: 1ms, max: 2ms}
     budget: {percent: 20, minPerSecond: 1, window: 10s}
 ";

@@ -350,7 +350,7 @@ kind: TrafficPolicy
 metadata: {name: api, namespace: default}
 spec:
   targetRefs: [{group: '', kind: Service, name: api}]
-  retry: {attempts: 2, 'on': [5xx], backoff: {base: 5ms, max: 10ms}}
+  retry: {attempts: 2, retryOn: [5xx], backoff: {base: 5ms, max: 10ms}}
 ";
 
 async fn bad_policy(world: World) -> Result<()> {
@@ -363,7 +363,7 @@ async fn bad_policy(world: World) -> Result<()> {
     still_good().await?;
     let bad = [
         ("attempts: 2", "attempts: 11", "spec.retry.attempts"),
-        ("'on': [5xx]", "'on': [6xx]", "spec.retry.on[0]"),
+        ("retryOn: [5xx]", "retryOn: [6xx]", "spec.retry.retryOn[0]"),
         ("base: 5ms", "base: soon", "spec.retry.backoff.base"),
         ("retry:", "retires:", "retires"),
     ];

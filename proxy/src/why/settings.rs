@@ -127,7 +127,7 @@ pub(super) fn retry(forward: &Forward<Arc<Cluster>>) -> Vec<Setting> {
 
 fn retry_on(policy: &RetryPolicy) -> Setting {
     let names: Vec<_> = REASONS.iter().filter(|(reason, _)| policy.on.any(*reason)).map(|(_, name)| name).collect();
-    setting("retry.on", if names.is_empty() { "nothing".to_owned() } else { list(names.into_iter()) })
+    setting("retry.retryOn", if names.is_empty() { "nothing".to_owned() } else { list(names.into_iter()) })
 }
 
 fn session(session: &SessionPolicy) -> Setting {

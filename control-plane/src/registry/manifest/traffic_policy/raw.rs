@@ -72,7 +72,7 @@ shapes! {
     }
     pub(super) Retry {
         attempts: Option<i64>,
-        on: Option<Vec<String>>,
+        retry_on: Option<Vec<String>>,
         status_codes: Option<Vec<i64>>,
         grpc_statuses: Option<Vec<String>>,
         methods: Option<Vec<String>>,

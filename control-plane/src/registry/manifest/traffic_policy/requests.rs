@@ -67,7 +67,7 @@ pub(super) fn requests(raw: raw::Requests, field: &FieldPath, fields: &mut Field
 
 pub(super) fn retry(raw: raw::Retry, field: &FieldPath, fields: &mut Fields<'_>) -> Retry {
     let mut words = Words { field, fields };
-    let on = words.read("on", raw.on, &ON);
+    let on = words.read("retryOn", raw.retry_on, &ON);
     let grpc_statuses = words.read("grpcStatuses", raw.grpc_statuses, &GRPC_STATUSES).unwrap_or_default();
     let methods = words.read("methods", raw.methods, &METHODS);
     let mut status_codes = Vec::new();

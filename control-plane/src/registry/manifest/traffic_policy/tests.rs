@@ -97,7 +97,7 @@ fn retries_have_defaults() {
     assert_eq!((found.methods, found.budget), (None, None));
     assert_eq!(found.backoff, Backoff { base: ms(25), max: ms(250) });
     let found = policy(
-        "retry: {attempts: 0, on: [reset, gateway-error, 5xx, retriable-4xx, per-try-timeout, reset], statusCodes: [429], \
+        "retry: {attempts: 0, retryOn: [reset, gateway-error, 5xx, retriable-4xx, per-try-timeout, reset], statusCodes: [429], \
          grpcStatuses: [UNAVAILABLE, CANCELLED], methods: [POST, GET], backoff: {base: 1s}, budget: {percent: 12.5}}",
     );
     let found = found.retry.unwrap();
@@ -178,7 +178,7 @@ const BAD: [(&str, &str); 46] = [
     ("requests: {timeout: 1s, perTryTimeout: 2s}", "requests.perTryTimeout: 2s is longer than requests.timeout, 1s"),
     ("requests: {maxPendig: 1}", "spec.requests.maxPendig: is no field of a TrafficPolicy"),
     ("retry: {attempts: 11}", "retry.attempts: 11 is out of range: 0 to 10"),
-    ("retry: {on: [reset, 5XX]}", "retry.on[1]: \"5XX\" is not one of connect-failure, refused-stream"),
+    ("retry: {retryOn: [reset, 5XX]}", "retry.retryOn[1]: \"5XX\" is not one of connect-failure, refused-stream"),
     ("retry: {statusCodes: [200]}", "retry.statusCodes[0]: 200 is out of range: 400 to 599"),
     ("retry: {grpcStatuses: [OK], methods: [POST]}", "retry.grpcStatuses[0]: \"OK\" is not one of CANCELLED"),
     ("retry: {methods: [get]}", "retry.methods[0]: \"get\" is not one of GET, HEAD"),
@@ -240,11 +240,11 @@ fn a_policy_is_for_services() {
 #[test]
 fn all_that_is_wrong_is_told_at_once() {
     let faults = faults(&manifest(&format!(
-        "{API}, requests: {{max: 0, timeout: x}}, retry: {{attempts: 99, on: [never]}}, outlier: {{}}"
+        "{API}, requests: {{max: 0, timeout: x}}, retry: {{attempts: 99, retryOn: [never]}}, outlier: {{}}"
     )));
     let fields: Vec<_> = faults.iter().map(|fault| fault.split(": ").nth(1).unwrap()).collect();
     assert_eq!(
         fields,
-        ["spec.outlier", "spec.requests.timeout", "spec.requests.max", "spec.retry.on[0]", "spec.retry.attempts"]
+        ["spec.outlier", "spec.requests.timeout", "spec.requests.max", "spec.retry.retryOn[0]", "spec.retry.attempts"]
     );
 }

@@ -269,12 +269,12 @@ fn routes_have_the_times_and_retries_of_the_policy() {
     let mesh = under("retry: {}");
     insta::assert_snapshot!(routes(&mesh, "shop/api:80"), @"default: /* -> shop/api:80 within 0s0ns retry 2x connect-failure,refused-stream after 25-250ms");
     let mesh = under(
-        "retry: {attempts: 3, on: [5xx, reset], statusCodes: [429], grpcStatuses: [UNAVAILABLE], methods: [POST]}",
+        "retry: {attempts: 3, retryOn: [5xx, reset], statusCodes: [429], grpcStatuses: [UNAVAILABLE], methods: [POST]}",
     );
     insta::assert_snapshot!(routes(&mesh, "shop/api:80"), @"default: /* -> shop/api:80 within 0s0ns retry 3x 5xx,reset,retriable-status-codes,unavailable [429] after 25-250ms =POST");
     let mesh = under("hedge: {after: 100ms, max: 3}");
     insta::assert_snapshot!(routes(&mesh, "shop/api:80"), @"default: /* -> shop/api:80 within 0s0ns retry 3x connect-failure,refused-stream after 25-250ms each 100ms =GET =HEAD =OPTIONS =TRACE =PUT =DELETE hedge");
-    let text = format!("{DEMO}{}", policy("api", "requests: {timeout: 3s}, retry: {on: [gateway-error]}"));
+    let text = format!("{DEMO}{}", policy("api", "requests: {timeout: 3s}, retry: {retryOn: [gateway-error]}"));
     let mesh = split_mesh(good(&text), &[split("api", &[("api-v1", 0, 1), ("api-v2", 0, 1)])]);
     insta::assert_snapshot!(routes(&mesh, "shop/api:80"), @"split: /* -> 1 shop/api-v1:80, 1 shop/api-v2:80 within 3s0ns retry 2x gateway-error after 25-250ms =GET =HEAD =OPTIONS =TRACE =PUT =DELETE");
 }
@@ -292,7 +292,7 @@ fn what_a_rule_says_comes_before_what_the_policy_says() {
     };
     let said = policy(
         "api",
-        "requests: {timeout: 15s, perTryTimeout: 2s}, retry: {attempts: 5, on: [5xx], statusCodes: [429]}",
+        "requests: {timeout: 15s, perTryTimeout: 2s}, retry: {attempts: 5, retryOn: [5xx], statusCodes: [429]}",
     );
     insta::assert_snapshot!(rules("timeouts: {request: 1s}", &said), @"r/0: /* -> shop/api-v1:80 within 1s0ns retry 5x 5xx,retriable-status-codes [429] after 25-250ms each 2000ms =GET =HEAD =OPTIONS =TRACE =PUT =DELETE");
     insta::assert_snapshot!(rules("timeouts: {request: 0s, backendRequest: 0s}", &said), @"r/0: /* -> shop/api-v1:80 within 0s0ns retry 5x 5xx,retriable-status-codes [429] after 25-250ms =GET =HEAD =OPTIONS =TRACE =PUT =DELETE");
@@ -307,7 +307,7 @@ fn what_a_rule_says_comes_before_what_the_policy_says() {
 fn a_grpc_route_repeats_what_was_sent_only_if_the_policy_names_its_method() {
     let route = "\n---\napiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\nmetadata: {name: g, namespace: shop}\n\
                  spec: {parentRefs: [{group: '', kind: Service, name: api}], rules: [{backendRefs: [{name: api-v1, port: 80}]}]}";
-    let text = format!("{DEMO}{route}{}", policy("api", "retry: {on: [connect-failure, reset]}"));
+    let text = format!("{DEMO}{route}{}", policy("api", "retry: {retryOn: [connect-failure, reset]}"));
     let text = routes(&mesh(&text), "shop/api:80");
     insta::assert_snapshot!(text.lines().next().unwrap(), @"g/0: /* grpc -> shop/api-v1:80 within 0s0ns retry 2x connect-failure,reset after 25-250ms =GET =HEAD =OPTIONS =TRACE =PUT =DELETE");
 }
