@@ -58,6 +58,8 @@ async fn to_mesh(
             _ => Detected::Opaque,
         },
         Protocol::Opaque => Detected::Opaque,
+        // Where TLS is routed, a client that is slow to speak is not taken for one that waits for the server.
+        Protocol::Detect if routes_tls => detect::conclude(&mut stream, &mut read, patience).await?,
         Protocol::Detect => detect::detect(&mut stream, &mut read, patience).await?,
     };
     match detected {
