@@ -42,7 +42,7 @@ pub struct NodeRef {
 }
 
 /// The resource of this kind and name; `None`: there is none. The listener `inbound` depends on who asks, and others may
-/// on the namespace of who asks: [`consumers`].
+/// on the namespace of who asks, where that has routes of its own.
 pub fn resource(mesh: &Mesh, kind: ResourceKind, name: &str, node: &NodeRef) -> Option<Resource> {
     let value = match kind {
         ResourceKind::Listener if name == INBOUND_LISTENER => {
