@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::http::uri::PathAndQuery;
 use weft_api::names::is_dns_label;
 
 use super::raw::{self, FilterType, PathModifierType};
@@ -212,10 +213,13 @@ fn path(raw: raw::PathModifier, field: &FieldPath, rule: &mut RuleReport<'_>) ->
         return None;
     };
     let whole = raw.r#type == PathModifierType::ReplaceFullPath;
-    let allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
+    let usable = !text.contains(['?', '#']) && PathAndQuery::try_from(text.as_str()).is_ok() && text.starts_with('/');
     // An empty text in place of a prefix takes the prefix away.
-    if !text.bytes().all(allowed) || (!text.starts_with('/') && (whole || !text.is_empty())) {
-        rule.refuse(field.key(key), format!("{text:?} is no path: it begins with '/' and has no '?', '#' or space"));
+    if !usable && (whole || !text.is_empty()) {
+        rule.refuse(
+            field.key(key),
+            format!("{text:?} is no path: it begins with '/' and has no '?', '#', '<', '>' or space"),
+        );
         return None;
     }
     Some(if whole { PathEdit::Full(text.into()) } else { PathEdit::Prefix(text.into()) })

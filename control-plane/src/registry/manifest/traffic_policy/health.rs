@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use axum::http::uri::{Authority, PathAndQuery};
+
 use super::fields::{DAY, Fields, HOUR, MILLISECOND};
 use super::raw;
 use crate::mesh::{HealthCheck, OutlierDetection, Probe, SuccessRate};
@@ -70,10 +72,10 @@ pub(super) fn check(raw: raw::HealthCheck, field: &FieldPath, fields: &mut Field
 
 fn http(raw: raw::HttpProbe, field: &FieldPath, fields: &mut Fields<'_>) -> Probe {
     let path = raw.path.unwrap_or_else(|| "/".to_owned());
-    if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+    if !path.starts_with('/') || path.contains('#') || PathAndQuery::try_from(path.as_str()).is_err() {
         fields.error(field.key("path"), format!("{path:?} is no path: it begins with '/' and has no space or '#'"));
     }
-    if let Some(host) = raw.host.as_ref().filter(|host| !host.bytes().all(|byte| byte.is_ascii_graphic())) {
+    if let Some(host) = raw.host.as_ref().filter(|host| host.parse::<Authority>().is_err()) {
         fields.error(field.key("host"), format!("{host:?} is no host"));
     }
     let mut expected_statuses = Vec::new();

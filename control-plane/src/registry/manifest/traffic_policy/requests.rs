@@ -70,6 +70,9 @@ pub(super) fn retry(raw: raw::Retry, field: &FieldPath, fields: &mut Fields<'_>)
     let on = words.read("retryOn", raw.retry_on, &ON);
     let grpc_statuses = words.read("grpcStatuses", raw.grpc_statuses, &GRPC_STATUSES).unwrap_or_default();
     let methods = words.read("methods", raw.methods, &METHODS);
+    if methods.as_ref().is_some_and(Vec::is_empty) {
+        words.fields.error(field.key("methods"), "is empty: leave it out for the idempotent ones");
+    }
     let mut status_codes = Vec::new();
     for (place, code) in raw.status_codes.unwrap_or_default().into_iter().enumerate() {
         status_codes.extend(fields.number(field.key("statusCodes").index(place), Some(code), 400..=599u16));
