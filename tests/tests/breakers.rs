@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         trial("limits: connections, and who waits for one", LIMIT, connections),
         trial("limits: the greatest age of a stream and of a connection", LIMIT, ages),
         trial("outliers: one of three is ejected, seen to be, and comes back", LIMIT, ejection),
+        trial("outliers: one that fails more often than the others", LIMIT, success_rate),
         trial("outliers: never more than the cap", LIMIT, cap),
         trial("health checks: the sick get nothing, until all are", LIMIT, health),
         trial("health checks: without panic, nobody is asked", LIMIT, no_panic),
@@ -191,6 +192,36 @@ async fn ejection(world: World) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+const SUCCESS_RATE: &str = "
+apiVersion: weft.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: api, namespace: default}
+spec:
+  targetRefs: [{group: '', kind: Service, name: api}]
+  loadBalancer: {algorithm: RoundRobin}
+  outlierDetection:
+    consecutive5xx: 0
+    consecutiveGatewayErrors: 0
+    successRate: {minHosts: 3, minRequests: 5, stdevFactor: 1.0}
+    interval: 1s
+    baseEjection: 60s
+    maxEjectedPercent: 40
+";
+
+/// Every other answer is good, so that no run of failures gives it away.
+async fn success_rate(world: World) -> Result<()> {
+    let cast = Cast::start(&world, &PODS, SUCCESS_RATE).await?;
+    let faulty = cast.pod(1)?;
+    cast.stage.flap(faulty, [Act::status(500), Act::default()]);
+    wait_until("the pod that fails half of the time to be ejected", SOON, async || {
+        let sample = cast.sample(60).await?;
+        ensure!(sample.of(faulty) == 0 && sample.status(200) == 60, "{sample:?}");
+        Ok(())
+    })
+    .await?;
+    cast.metric_reaches("weft_ejections_total", &[TO_API, ("cause", "success_rate")], 1.0).await
 }
 
 async fn cap(world: World) -> Result<()> {
