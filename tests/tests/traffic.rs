@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     run(vec![
         trial("weights hold, and change while traffic flows", LIMIT, weights),
         trial("weights of opaque connections", LIMIT, opaque_weights),
+        trial("opaque connections of one client stay with one pod, where that is asked for", LIMIT, opaque_hashing),
         trial("deleting a split gives the Service its own endpoints back", LIMIT, deletion),
         trial("HTTPRoute: path, method, header and query", LIMIT, matches),
         trial("HTTPRoute: a route without a backend answers 500", LIMIT, no_backend),
@@ -118,6 +119,39 @@ async fn opaque_weights(world: World) -> Result<()> {
     }
     ensure!(answers.len() == 2, "{answers:?}");
     within_bounds(&answers, 80, 20)
+}
+
+const BY_SOURCE: &str = "
+apiVersion: weft.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: api, namespace: default}
+spec:
+  targetRefs: [{group: '', kind: Service, name: api}]
+  loadBalancer: {algorithm: Maglev, hashOn: [{source: true}]}
+";
+
+async fn opaque_hashing(world: World) -> Result<()> {
+    let versions = Versions::start(&world).await?;
+    let names = async || {
+        let mut names = BTreeMap::<String, u64>::new();
+        for _ in 0..20 {
+            let name = client::send_and_end(&versions.web, versions.service.address(9000), "").await?;
+            *names.entry(String::from_utf8(name)?).or_default() += 1;
+        }
+        anyhow::Ok(names)
+    };
+    let before = names().await?;
+    ensure!(before.len() == 2, "{before:?}");
+    world.apply("policy.yaml", BY_SOURCE)?;
+    wait_until("all connections to be with one pod", ROLLOUT, async || {
+        let names = names().await?;
+        ensure!(names.len() == 1, "{names:?}");
+        Ok(())
+    })
+    .await?;
+    let after = names().await?;
+    ensure!(after.len() == 1, "{after:?}");
+    Ok(())
 }
 
 async fn deletion(world: World) -> Result<()> {
