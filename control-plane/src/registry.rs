@@ -1,13 +1,14 @@
 //! Where the mesh's truth comes from.
 //!
 //! ```text
-//! files (a folder, watched) ─> document (YAML or JSON, with lines) ─> manifest (checked, compact) ─> mesh::Manifests
-//!                                                                └─> faults (file, line, field, message)
+//! files (a folder, watched) ─> document (YAML or JSON, with lines) ─> value ─> manifest (checked, compact) ─> mesh::Manifests
+//!                                                                             └─> faults (file, line, field, message)
 //! ```
 //!
 //! What is wrong is reported and left out by itself: all else applies, and the last good state of what is now wrong
 //! stays in force.
 
+mod decode;
 mod document;
 mod fault;
 pub mod files;

@@ -1,13 +1,11 @@
-//! YAML documents (JSON is YAML too): apart from each other, decoded, with the line of every field.
+//! YAML documents (JSON is YAML too): apart from each other, as values, with the line of every field.
 
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_path_to_error::Segment;
+use serde_json::Value;
 use serde_saphyr::options;
 
-use super::fault::{FieldPath, Problem, Severity, Step};
+use super::fault::{FieldPath, Problem, Severity};
 
 mod lines;
 
@@ -34,22 +32,6 @@ impl Source {
     pub(super) fn line_of(&self, field: &FieldPath) -> u32 {
         Document { text: &self.text, first_line: self.first_line }.line_of(field)
     }
-}
-
-/// What every manifest begins with.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(super) struct Head {
-    pub(super) api_version: Option<String>,
-    pub(super) kind: Option<String>,
-    pub(super) metadata: HeadMetadata,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct HeadMetadata {
-    pub(super) name: Option<String>,
-    pub(super) namespace: Option<String>,
 }
 
 /// The documents of a file. `---` at the beginning of a line always separates two (YAML 1.2, 9.1.2), so that one that is
@@ -89,32 +71,24 @@ impl Document<'_> {
         Source { text: self.text.into(), first_line: self.first_line }
     }
 
-    /// Whether a word stands anywhere in the document.
-    pub(super) fn mentions(self, word: &str) -> bool {
-        self.text.contains(word)
-    }
-
-    /// Decodes the document.
+    /// The document's value, of whatever type.
     ///
     /// # Errors
-    /// With the field's path and line. The message quotes the line: it is for the caller to keep secrets secret.
-    pub(super) fn decode<T: DeserializeOwned>(self) -> Result<T, Problem> {
-        let options = options! { with_snippet: false };
-        let mut field = FieldPath::default();
-        let decoded = serde_saphyr::with_deserializer_from_str_with_options(self.text, options, |deserializer| {
-            serde_path_to_error::deserialize(deserializer).map_err(|error| {
-                field = field_of(error.path());
-                error.into_inner()
-            })
-        });
-        let error = match decoded {
-            Ok(value) => return Ok(value),
-            Err(error) => error,
-        };
-        let line = error.location().and_then(|location| u32::try_from(location.line()).ok()).filter(|&line| line > 0);
-        let message = format!("{}{}", message(&error), line.map_or_else(String::new, |line| self.quote(line)));
-        let line = line.map(|line| self.in_file(line));
-        Err(Problem { severity: Severity::Error, field, line, message })
+    /// With the line, where it is not well-formed. What stands there is not quoted where there may be a Secret in it.
+    pub(super) fn value(self) -> Result<Value, Problem> {
+        // `y`, `on` and the like are text, as in YAML 1.2.
+        let options = options! { with_snippet: false, strict_booleans: true };
+        serde_saphyr::from_str_with_options(self.text, options).map_err(|error: serde_saphyr::Error| {
+            let line = error.location().and_then(|location| u32::try_from(location.line()).ok());
+            let line = line.filter(|&line| line > 0);
+            let message = if self.text.contains("Secret") {
+                "is not well-formed (the reason is not shown: there is a Secret in it)".to_owned()
+            } else {
+                format!("{}{}", message(&error), line.map_or_else(String::new, |line| self.quote(line)))
+            };
+            let line = line.map(|line| self.in_file(line));
+            Problem { severity: Severity::Error, field: FieldPath::default(), line, message }
+        })
     }
 
     /// What stands on a line of the document, shortened: reasons seldom tell the value.
@@ -135,15 +109,6 @@ impl Document<'_> {
     fn in_file(self, line: u32) -> u32 {
         self.first_line.saturating_add(line).saturating_sub(1)
     }
-}
-
-fn field_of(path: &serde_path_to_error::Path) -> FieldPath {
-    let step = |segment: &Segment| match segment {
-        Segment::Seq { index } => Some(Step::Index(*index)),
-        Segment::Map { key } => Some(Step::Key(key.clone())),
-        Segment::Enum { .. } | Segment::Unknown => None,
-    };
-    path.iter().filter_map(step).collect()
 }
 
 /// The first line of the error's text, without the place: that is told apart from it.

@@ -8,9 +8,10 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use weft_api::names::is_dns_label;
 
-use super::document::{Document, Head};
+use super::decode::{self, Head};
 use super::fault::{FieldPath, Report};
 use crate::mesh::{
     EndpointSlice, FaultInjection, JoinToken, ObjectName, Pod, ReferenceGrant, Route, RouteKind, Service,
@@ -115,7 +116,7 @@ pub(super) enum Object {
     FaultInjection(Arc<FaultInjection>),
 }
 
-/// What a document is.
+/// What a value is.
 #[derive(Debug)]
 pub(super) enum Reading {
     /// Nothing that Weft reads.
@@ -126,19 +127,9 @@ pub(super) enum Reading {
     Invalid(Option<(Kind, ObjectName)>),
 }
 
-/// Reads a document.
-pub(super) fn read(document: Document<'_>, report: &mut Report) -> Reading {
-    let head: Head = match document.decode() {
-        Ok(head) => head,
-        Err(mut problem) => {
-            // The reason may quote what stands there.
-            if document.mentions(Kind::Secret.name()) {
-                problem.message = "is not well-formed (the reason is not shown: there is a Secret in it)".to_owned();
-            }
-            report.0.push(problem);
-            return Reading::Invalid(None);
-        }
-    };
+/// Reads a manifest, in whatever form it came.
+pub(super) fn read(manifest: &Value, report: &mut Report) -> Reading {
+    let Ok(head) = decode::<Head>(manifest, report) else { return Reading::Invalid(None) };
     let (Some(version), Some(kind)) = (&head.api_version, &head.kind) else {
         let missing = if head.api_version.is_none() { "apiVersion" } else { "kind" };
         report.error(FieldPath::of(&[missing]), "is missing: this is no Kubernetes manifest");
@@ -146,7 +137,7 @@ pub(super) fn read(document: Document<'_>, report: &mut Report) -> Reading {
     };
     let Some(kind) = known_kind(version, kind, report) else { return Reading::Nothing };
     let Some(name) = name(kind, &head, report) else { return Reading::Invalid(None) };
-    match object(kind, &name, document, report) {
+    match object(kind, &name, manifest, report) {
         Ok(Some(object)) => Reading::Object((kind, name), object),
         Ok(None) => Reading::Nothing,
         Err(Refused) => Reading::Invalid(Some((kind, name))),
@@ -191,87 +182,77 @@ fn name(kind: Kind, head: &Head, report: &mut Report) -> Option<ObjectName> {
     Some(ObjectName::new(namespace, name.as_str()))
 }
 
-fn object(
-    kind: Kind,
-    name: &ObjectName,
-    document: Document<'_>,
-    report: &mut Report,
-) -> Result<Option<Object>, Refused> {
+fn object(kind: Kind, name: &ObjectName, manifest: &Value, report: &mut Report) -> Result<Option<Object>, Refused> {
     let object = match kind {
         Kind::Service => {
-            Object::Service(Arc::new(service::read(name, decode::<core::Service>(document, report)?, report)?))
+            Object::Service(Arc::new(service::read(name, decode::<core::Service>(manifest, report)?, report)?))
         }
         Kind::EndpointSlice => {
-            let slice = decode::<discovery::EndpointSlice>(document, report)?;
+            let slice = decode::<discovery::EndpointSlice>(manifest, report)?;
             match endpoint_slice::read(name, slice, report)? {
                 Some(slice) => Object::EndpointSlice(Arc::new(slice)),
                 None => return Ok(None),
             }
         }
-        Kind::Pod => Object::Pod(Arc::new(pod::read(name, decode::<core::Pod>(document, report)?, report)?)),
+        Kind::Pod => Object::Pod(Arc::new(pod::read(name, decode::<core::Pod>(manifest, report)?, report)?)),
         Kind::ServiceAccount => {
-            decode::<core::ServiceAccount>(document, report)?;
+            decode::<core::ServiceAccount>(manifest, report)?;
             Object::ServiceAccount(Arc::new(ServiceAccount { name: name.clone() }))
         }
-        Kind::Secret => match secret::read(name, document, report)? {
+        Kind::Secret => match secret::read(name, manifest, report)? {
             Some(token) => Object::JoinToken(Arc::new(token)),
             None => return Ok(None),
         },
-        Kind::Route(kind) => Object::Route(Arc::new(read_route(kind, name, document, report)?)),
+        Kind::Route(kind) => Object::Route(Arc::new(read_route(kind, name, manifest, report)?)),
         Kind::ReferenceGrant => {
-            let (manifest, unknown) = decode_whole::<reference_grant::Spec>(document, report)?;
+            let (manifest, unknown) = decode_whole::<reference_grant::Spec>(manifest, report)?;
             Object::ReferenceGrant(Arc::new(reference_grant::read(name, manifest.spec, &unknown, report)?))
         }
         Kind::TrafficPolicy => {
-            let (manifest, unknown) = decode_whole::<traffic_policy::Spec>(document, report)?;
+            let (manifest, unknown) = decode_whole::<traffic_policy::Spec>(manifest, report)?;
             let created = manifest.created();
             Object::TrafficPolicy(Arc::new(traffic_policy::read(name, created, manifest.spec, &unknown, report)?))
         }
         Kind::FaultInjection => {
-            let (manifest, unknown) = decode_whole::<fault_injection::Spec>(document, report)?;
+            let (manifest, unknown) = decode_whole::<fault_injection::Spec>(manifest, report)?;
             Object::FaultInjection(Arc::new(fault_injection::read(name, manifest.spec, &unknown, report)?))
         }
     };
     Ok(Some(object))
 }
 
-fn read_route(
-    kind: RouteKind,
-    name: &ObjectName,
-    document: Document<'_>,
-    report: &mut Report,
-) -> Result<Route, Refused> {
+fn read_route(kind: RouteKind, name: &ObjectName, manifest: &Value, report: &mut Report) -> Result<Route, Refused> {
     type Read<R> = fn(Owner<'_>, i64, RouteSpec<R>, &mut Report) -> Result<Route, Refused>;
     fn with<R: DeserializeOwned + Serialize>(
         kind: RouteKind,
         name: &ObjectName,
-        document: Document<'_>,
+        manifest: &Value,
         report: &mut Report,
         read: Read<R>,
     ) -> Result<Route, Refused> {
-        let (manifest, unknown) = decode_whole::<RouteSpec<R>>(document, report)?;
+        let (manifest, unknown) = decode_whole::<RouteSpec<R>>(manifest, report)?;
         let created = manifest.created();
         read(Owner { kind, name, unknown: &unknown }, created, manifest.spec, report)
     }
     match kind {
-        RouteKind::Http => with(kind, name, document, report, http_route::read),
-        RouteKind::Grpc => with(kind, name, document, report, grpc_route::read),
-        RouteKind::Tls | RouteKind::Tcp => with(kind, name, document, report, stream_route::read),
+        RouteKind::Http => with(kind, name, manifest, report, http_route::read),
+        RouteKind::Grpc => with(kind, name, manifest, report, grpc_route::read),
+        RouteKind::Tls | RouteKind::Tcp => with(kind, name, manifest, report, stream_route::read),
     }
 }
 
 /// Decodes a manifest, with the fields of its spec that are written and that the type doesn't have.
 fn decode_whole<S: DeserializeOwned + Serialize>(
-    document: Document<'_>,
+    written: &Value,
     report: &mut Report,
 ) -> Result<(Manifest<S>, Vec<FieldPath>), Refused> {
-    let manifest: Manifest<S> = decode(document, report)?;
-    let unknown = unknown::unknown_fields(&decode(document, report)?, &manifest.spec);
+    let manifest: Manifest<S> = decode(written, report)?;
+    let unknown = unknown::unknown_fields(written, &manifest.spec);
     Ok((manifest, unknown))
 }
 
-fn decode<T: DeserializeOwned>(document: Document<'_>, report: &mut Report) -> Result<T, Refused> {
-    document.decode().map_err(|problem| {
+fn decode<T: DeserializeOwned>(manifest: &Value, report: &mut Report) -> Result<T, Refused> {
+    decode::decode(manifest).map_err(|problem| {
         report.0.push(problem);
         Refused
     })

@@ -40,7 +40,14 @@ impl FileState {
         let mut unidentified = false;
         for document in document::split(text) {
             let mut report = Report::default();
-            let outcome = match manifest::read(document, &mut report) {
+            let reading = match document.value() {
+                Ok(value) => manifest::read(&value, &mut report),
+                Err(problem) => {
+                    report.0.push(problem);
+                    Reading::Invalid(None)
+                }
+            };
+            let outcome = match reading {
                 Reading::Nothing => "",
                 Reading::Object(key, object) => {
                     state.add(file, document, key, object, old);

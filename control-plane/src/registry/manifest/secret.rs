@@ -2,10 +2,11 @@
 //! reported.
 
 use k8s_openapi::api::core::v1 as core;
+use serde_json::Value;
 
 use super::{Refused, is_dns_subdomain};
 use crate::mesh::{JoinToken, ObjectName, TokenDigest};
-use crate::registry::document::Document;
+use crate::registry::decode::decode;
 use crate::registry::fault::{FieldPath, Problem, Report};
 
 /// The type of a Secret that holds a ServiceAccount's token.
@@ -14,12 +15,8 @@ const TYPE: &str = "kubernetes.io/service-account-token";
 const ACCOUNT: &str = "kubernetes.io/service-account.name";
 
 /// `None`: a Secret of another type, which is not ours to read.
-pub(super) fn read(
-    name: &ObjectName,
-    document: Document<'_>,
-    report: &mut Report,
-) -> Result<Option<JoinToken>, Refused> {
-    let raw = document.decode::<core::Secret>().map_err(|problem| {
+pub(super) fn read(name: &ObjectName, manifest: &Value, report: &mut Report) -> Result<Option<JoinToken>, Refused> {
+    let raw = decode::<core::Secret>(manifest).map_err(|problem| {
         let message =
             "is not as a Secret has it; data is base64, stringData is text (the value is not shown)".to_owned();
         report.0.push(Problem { message, ..problem });

@@ -58,5 +58,8 @@ fn a_bad_document_leaves_the_others_alone() {
 #[test]
 fn a_field_of_the_wrong_type_is_told_with_line_and_path() {
     let faults = faults("apiVersion: v1\nkind: Service\nmetadata:\n  name: a\nspec:\n  ports:\n  - port: http\n");
-    assert_eq!(faults, ["mesh.yaml:7: spec.ports[0].port: invalid i32, in \"- port: http\"; the object is left out"]);
+    assert_eq!(
+        faults,
+        ["mesh.yaml:7: spec.ports[0].port: invalid type: string \"http\", expected i32; the object is left out"]
+    );
 }
