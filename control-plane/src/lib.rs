@@ -14,6 +14,7 @@ pub mod api;
 pub mod app;
 pub mod ca;
 pub mod config;
+pub mod inject;
 pub mod load;
 pub mod mesh;
 pub mod metrics;

@@ -9,9 +9,11 @@ use http::Uri;
 use crate::demo::DemoArgs;
 use crate::demo::app::AppArgs;
 
+mod inject;
 mod shift;
 mod why;
 
+pub use inject::{InjectArgs, KubernetesVersion, Setting};
 pub use shift::{OfService, ShiftArgs, ShiftCommand};
 pub use why::{Destination, Header, WhyArgs};
 
@@ -70,6 +72,8 @@ pub enum Command {
     },
     /// What a pod's proxy would do with a request, step by step, and which manifest says so
     Why(WhyArgs),
+    /// Give the pods in manifests their sidecars, for example: weft inject web.yaml | kubectl apply -f -
+    Inject(Box<InjectArgs>),
     /// Run a small mesh on this machine and shift its traffic, live
     Demo(DemoArgs),
     /// Print a completion script, for example: weft completions bash > /etc/bash_completion.d/weft

@@ -7,6 +7,7 @@ pub mod args;
 mod client;
 pub mod demo;
 mod failure;
+mod inject;
 mod output;
 mod status;
 mod text;
@@ -37,6 +38,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Traffic(command) => return wait_for(traffic::run(command, &global, &mut out)),
         Command::Status { namespace, resources } => wait_for(status::run(namespace, resources, &global, &mut out))?,
         Command::Why(args) => wait_for(why::run(args, &global, &mut out))?,
+        Command::Inject(args) => inject::run(&args, &mut out)?,
         Command::Completions { shell } => clap_complete::generate(shell, &mut Args::command(), "weft", &mut out),
         Command::Demo(demo) => {
             drop(out);
