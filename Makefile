@@ -23,6 +23,8 @@ help:
 	@echo 'make demo    a small mesh on this machine, its traffic shifted live; Ctrl-C ends it'
 	@echo '             unattended: make demo ARGS="--duration 15s -o json"'
 	@echo 'make test    all tests, from single functions to whole meshes; one file: make test ARGS="--test NAME"'
+	@echo 'make test-kube'
+	@echo '             Weft on a real Kubernetes cluster, built and started here: needs root, go and runc'
 	@echo 'make parity  the same requests to Weft and to Envoy, and what each makes of them'
 	@echo 'make lint    formatting, lints, documentation, licences of dependencies'
 	@echo 'make build   the programs weft, weft-control and weft-proxy, in $(TARGET)/release'
@@ -40,6 +42,14 @@ test: PROGRAMS += iptables-restore
 test: PACKAGES += iptables
 test: build $(ENVOY)
 	$(CARGO) test --release --workspace $(ARGS)
+
+# Kubernetes itself is built once, into a folder outside of the tree.
+.PHONY: test-kube
+test-kube: PROGRAMS += runc openssl
+test-kube: PACKAGES += runc openssl
+test-kube: build
+	@WEFT_KUBE="$$(tests/kube/build)" && export WEFT_KUBE && \
+	    $(CARGO) test --quiet --release --workspace --test kube -- $(ARGS)
 
 .PHONY: parity
 parity: build $(ENVOY)

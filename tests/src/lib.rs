@@ -11,6 +11,7 @@ pub mod client;
 pub mod collector;
 pub mod duo;
 mod harness;
+pub mod kube;
 pub mod load;
 pub mod message;
 pub mod pattern;

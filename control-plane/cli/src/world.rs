@@ -37,6 +37,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -186,6 +187,22 @@ impl World {
         std::fs::write(self.token_file(namespace, name), &token).context("cannot write a token")?;
         tokens.insert(key, token);
         Ok(())
+    }
+
+    /// A handle on a pod that somebody else made, such as a kubelet: to work inside its network namespace.
+    ///
+    /// # Errors
+    /// Where no thread can be started in the namespace.
+    pub fn adopt(&self, netns: Netns, namespace: &str, name: &str, address: IpAddr) -> Result<Pod> {
+        Pod::adopt(self.clone(), netns, (namespace.to_owned(), name.to_owned()), address)
+    }
+
+    /// Starts a process in one of the world's namespaces, with its output in a log that [`log_tails`](Self::log_tails) shows.
+    ///
+    /// # Errors
+    /// Where the program cannot be started.
+    pub fn start_process(&self, namespace: &Netns, name: &str, command: &mut Command) -> Result<Process> {
+        Process::start(namespace, name, &self.log_file(name), command)
     }
 
     fn network(&self) -> &Network {

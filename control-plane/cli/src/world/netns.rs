@@ -31,6 +31,16 @@ impl Netns {
         Ok(Self(Arc::new(on_a_thread(make)??)))
     }
 
+    /// The namespace that a process is in.
+    ///
+    /// # Errors
+    /// Where there is no such process.
+    pub fn of_process(id: i32) -> Result<Self> {
+        let path = format!("/proc/{id}/ns/net");
+        let file = File::open(&path).with_context(|| format!("cannot hold the network namespace {path}"))?;
+        Ok(Self(Arc::new(file)))
+    }
+
     /// The path by which this process and its children can name the namespace.
     pub fn path(&self) -> PathBuf {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()).into()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
@@ -144,6 +144,24 @@ struct Inner {
 }
 
 impl Pod {
+    pub(super) fn adopt(world: World, netns: Netns, key: Key, address: IpAddr) -> Result<Self> {
+        let (v4, v6) = match address {
+            IpAddr::V4(v4) => (v4, Ipv6Addr::UNSPECIFIED),
+            IpAddr::V6(v6) => (Ipv4Addr::UNSPECIFIED, v6),
+        };
+        Ok(Self(Arc::new(Inner {
+            world,
+            runtime: Arc::new(netns.runtime(&key.1)?),
+            key,
+            service_account: "default".to_owned(),
+            addresses: Addresses { v4, v6 },
+            netns,
+            options: None,
+            sidecar: Mutex::new(None),
+            apps: Mutex::new(Vec::new()),
+        })))
+    }
+
     /// The pod's name, without its namespace.
     pub fn name(&self) -> &str {
         &self.0.key.1

@@ -1,0 +1,17 @@
+//! Weft on a real Kubernetes cluster: what the issue of a cluster's users must hold. See [`weft_tests::kube`].
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use weft_tests::kube::run;
+
+mod basics;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn main() -> ExitCode {
+    run(|suite| {
+        basics::add(suite);
+        suite.hold();
+    })
+}
