@@ -1,36 +1,41 @@
 //! Configuration -> a running control plane: listeners, servers, and what flows between them.
 
-use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weft_certs::authority::{Authority, AuthorityError};
+use weft_certs::authority::AuthorityError;
 
 use crate::api::guard::{Token, TokenError};
 use crate::api::{self, Guard};
 use crate::ca::own::{self, OwnIdentityError};
 use crate::ca::{CertificateService, JoinTokens};
+use crate::cluster::{Cluster, ConnectError};
 use crate::config::{ApiConfig, Config, RegistrySource};
 use crate::load::{LoadReporting, Loads};
-use crate::mesh::{Manifests, Mesh, MeshOptions, ObjectName};
+use crate::mesh::{MeshOptions, ObjectName};
 use crate::metrics::{self, Metrics};
 use crate::registry::files::OpenError;
-use crate::registry::{Fault, FilesRegistry};
+use crate::registry::{Fault, Registry};
 use crate::status::StatusService;
 use crate::traffic::store::StoreError;
-use crate::traffic::{Shifter, Splits, Store, Traffic, rollout};
+use crate::traffic::{Shifter, Store, Traffic, rollout};
 use crate::xds::{Discovery, Publisher};
 
+mod cluster;
+mod joiner;
+mod listeners;
 mod serve;
+mod state;
 
+use joiner::Joiner;
+use listeners::Listeners;
 use serve::ServeError;
+use state::StateFolder;
 
 /// How long open connections may take to end at shutdown.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -44,8 +49,10 @@ pub struct App {
     ready: watch::Sender<bool>,
     servers: JoinSet<Result<(), ServeError>>,
     background: JoinSet<()>,
-    /// Watches the folder for as long as it lives.
-    _registry: FilesRegistry,
+    /// Watches the folder or the cluster for as long as it lives.
+    _registry: Registry,
+    /// A temporary one goes when this does.
+    _state: StateFolder,
 }
 
 /// Where the control plane listens; with the real ports where the configuration has 0.
@@ -70,6 +77,9 @@ pub enum StartError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The cluster.
+    #[error(transparent)]
+    Cluster(#[from] ConnectError),
     /// The CA's keys and certificates.
     #[error("the certificate authority in WEFT_STATE_DIR can't be used")]
     Authority(#[from] AuthorityError),
@@ -108,18 +118,33 @@ impl App {
     /// With the setting that is at fault.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::default());
-        let authority = Arc::new(authority(config)?);
-        let identity = own::certify(&authority, config.cert_lifetime)?;
-        let store = Arc::new(Store::open(&config.state_dir.join("weft.redb"))?);
-        let RegistrySource::Files(dir) = &config.registry;
-        let (registry, manifests) = FilesRegistry::open(dir.clone())?;
         let guard = guard(&config.api)?;
+        let listeners = Listeners::open(config).await?;
+        let addresses = listeners.addresses(config);
+        let shutdown = CancellationToken::new();
+        let (ready, is_ready) = watch::channel(false);
+        let mut servers = JoinSet::new();
+        // First of all: reading a cluster may take its time, and whoever waits for it can see that we are alive.
+        let metrics_router = metrics::router(Arc::clone(&metrics), is_ready);
+        servers.spawn(serve::metrics(listeners.metrics, metrics_router, shutdown.clone()));
+
+        let state = StateFolder::open(config.state_dir.as_deref())?;
+        let (cluster, registry) = match &config.registry {
+            RegistrySource::Files(dir) => (None, Registry::files(dir.clone())?),
+            RegistrySource::Kubernetes => {
+                let cluster = Cluster::connect(&config.cluster).await?;
+                let registry = Registry::kubernetes(&cluster).await;
+                (Some(cluster), registry)
+            }
+        };
+        let authority = watch::channel(Arc::new(state.authority(&config.trust_domain)?)).1;
+        let identity = own::certify(&authority.borrow(), config.cert_lifetime)?;
+        let store = Arc::new(Store::open(&state.path().join("weft.redb"))?);
 
         let options = MeshOptions { trust_domain: config.trust_domain.clone(), default_mtls: config.default_mtls };
-        let mut joiner = Joiner { manifests, splits: store.subscribe(), options };
+        let mut joiner = Joiner { manifests: registry.manifests.clone(), splits: store.subscribe(), options };
         let publisher = Arc::new(Publisher::new(joiner.mesh(), Arc::clone(&metrics)));
         let board = watch::Sender::default();
-        let shutdown = CancellationToken::new();
         let loads = Loads::new(config.load_report_interval, Arc::clone(&metrics));
         let shifter = Shifter::open(Arc::clone(&store), Arc::clone(&publisher), Arc::clone(&loads))?;
         let traffic = Traffic::new(
@@ -129,44 +154,61 @@ impl App {
             board.subscribe(),
             shutdown.clone(),
         );
-        let status =
-            StatusService::new(Arc::clone(&publisher), Arc::clone(&loads), registry.faults(), registry.origins());
+        let (faults, origins) = (registry.faults.clone(), registry.origins.clone());
+        let status = StatusService::new(Arc::clone(&publisher), Arc::clone(&loads), faults, origins);
 
-        let listeners = Listeners::open(config).await?;
-        let addresses = listeners.addresses(config);
         let (health, health_server) = tonic_health::server::health_reporter();
         health.set_service_status("", tonic_health::ServingStatus::Serving).await;
         let tokens = Arc::new(MeshTokens(Arc::clone(&publisher)));
         let issued = metrics.certificates_issued.clone();
-        let certificates = CertificateService::new(Arc::clone(&authority), tokens, config.cert_lifetime, issued);
+        let certificates = CertificateService::new(authority.clone(), tokens, config.cert_lifetime, issued);
         let xds = serve::Xds {
             discovery: Discovery::service(Arc::clone(&publisher), shutdown.clone()),
             certificates: certificates.into_server(),
             load: LoadReporting::service(Arc::clone(&loads), Arc::clone(&publisher), shutdown.clone()),
             health: health_server.clone(),
         };
-        let (ready, is_ready) = watch::channel(false);
         let api_router = api::router(traffic, status, health_server, guard.clone())?;
-        let mut servers = JoinSet::new();
         servers.spawn(xds.serve(listeners.xds, identity.clone(), shutdown.clone()));
         let tls = (!addresses.api.ip().is_loopback()).then(|| identity.clone());
         servers.spawn(serve::api(listeners.api, api_router, tls, shutdown.clone()));
-        let metrics_router = metrics::router(Arc::clone(&metrics), is_ready);
-        servers.spawn(serve::metrics(listeners.metrics, metrics_router, shutdown.clone()));
 
         let mut background = JoinSet::new();
         background.spawn(joiner.run(Arc::clone(&publisher)));
         background.spawn(shifter.run());
         background.spawn(rollout::track(store.subscribe(), Arc::clone(&publisher), board));
-        background.spawn(report_faults(registry.faults(), metrics));
-        background.spawn(own::keep_fresh(identity, authority, config.cert_lifetime));
+        background.spawn(report_faults(registry.faults.clone(), Arc::clone(&metrics)));
+        background.spawn(own::keep_fresh(identity, authority.clone(), config.cert_lifetime));
         if let Guard::Token(token) = guard {
             background.spawn(token.keep_fresh());
+        }
+        if let Some(cluster) = &cluster {
+            let parts = cluster::Parts {
+                config,
+                registry: &registry,
+                publisher: &publisher,
+                authority: &authority,
+                metrics: &metrics,
+                shutdown: &shutdown,
+                servers: &mut servers,
+                background: &mut background,
+            };
+            cluster::start(cluster, parts).await?;
         }
         ready.send_replace(true);
         let Addresses { xds, metrics, api } = addresses;
         tracing::info!(%xds, %metrics, %api, "the control plane is ready");
-        Ok(Self { addresses, publisher, loads, shutdown, ready, servers, background, _registry: registry })
+        Ok(Self {
+            addresses,
+            publisher,
+            loads,
+            shutdown,
+            ready,
+            servers,
+            background,
+            _registry: registry,
+            _state: state,
+        })
     }
 
     /// Where it listens.
@@ -205,42 +247,6 @@ impl App {
     }
 }
 
-/// Joins what the registry read with what the API wrote, whenever one of the two changes.
-struct Joiner {
-    manifests: watch::Receiver<Arc<Manifests>>,
-    splits: watch::Receiver<Arc<Splits>>,
-    options: MeshOptions,
-}
-
-impl Joiner {
-    fn mesh(&mut self) -> Mesh {
-        let manifests = Arc::clone(&self.manifests.borrow_and_update());
-        let splits = Arc::clone(&self.splits.borrow_and_update());
-        let splits: BTreeMap<ObjectName, _> =
-            splits.iter().map(|(service, record)| (service.clone(), Arc::clone(&record.split))).collect();
-        Mesh::build(&manifests, &splits, &self.options)
-    }
-
-    async fn run(mut self, publisher: Arc<Publisher>) {
-        loop {
-            let changed = tokio::select! {
-                changed = self.manifests.changed() => changed,
-                changed = self.splits.changed() => changed,
-            };
-            if changed.is_err() {
-                return;
-            }
-            let began = Instant::now();
-            let (mesh, publisher) = (self.mesh(), Arc::clone(&publisher));
-            if let Err(error) = tokio::task::spawn_blocking(move || publisher.publish(mesh)).await {
-                tracing::error!(%error, "a change could not be published; the next one brings it along");
-            }
-            // A storm of changes takes half a core at most; what comes meanwhile is published together.
-            tokio::time::sleep(began.elapsed()).await;
-        }
-    }
-}
-
 /// Whose join token is whose, as the mesh knows it.
 struct MeshTokens(Arc<Publisher>);
 
@@ -265,63 +271,9 @@ async fn report_faults(mut faults: watch::Receiver<Arc<Vec<Fault>>>, metrics: Ar
     }
 }
 
-fn authority(config: &Config) -> Result<Authority, StartError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| StartError::State { path, source }
-    };
-    std::fs::create_dir_all(&config.state_dir).map_err(failed(&config.state_dir))?;
-    let authority = Authority::load_or_create(&config.state_dir.join("ca"), &config.trust_domain)?;
-    let path = config.state_dir.join("trust-bundle.pem");
-    write_public(&config.state_dir, &path, authority.bundle().to_pem().as_bytes()).map_err(failed(&path))?;
-    Ok(authority)
-}
-
-/// Writes a file that everybody may read, so that readers find the old or the new one.
-fn write_public(dir: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    let temporary = dir.join(".trust-bundle.pem.new");
-    let mut file = std::fs::File::create(&temporary)?;
-    file.write_all(content)?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)
-}
-
 fn guard(config: &ApiConfig) -> Result<Guard, StartError> {
     Ok(match &config.token_file {
         Some(path) => Guard::Token(Arc::new(Token::read(path.clone())?)),
         None => Guard::Loopback,
     })
-}
-
-/// The three doors, open.
-struct Listeners {
-    xds: TcpListener,
-    metrics: TcpListener,
-    api: TcpListener,
-}
-
-impl Listeners {
-    async fn open(config: &Config) -> Result<Self, StartError> {
-        Ok(Self {
-            xds: listen("WEFT_XDS_ADDR", config.xds_address).await?,
-            metrics: listen("WEFT_METRICS_ADDR", config.metrics_address).await?,
-            api: listen("WEFT_API_ADDR", config.api.address).await?,
-        })
-    }
-
-    fn addresses(&self, config: &Config) -> Addresses {
-        let local = |listener: &TcpListener, configured| listener.local_addr().unwrap_or(configured);
-        Addresses {
-            xds: local(&self.xds, config.xds_address),
-            metrics: local(&self.metrics, config.metrics_address),
-            api: local(&self.api, config.api.address),
-        }
-    }
-}
-
-async fn listen(name: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { name, address, source })
 }

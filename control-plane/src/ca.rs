@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
+use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 use weft_api::istio_ca::istio_certificate_service_server::{IstioCertificateService, IstioCertificateServiceServer};
 use weft_api::istio_ca::{IstioCertificateRequest, IstioCertificateResponse};
 use weft_certs::authority::{Authority, MAX_CSR_BYTES, SignError};
-use weft_certs::spiffe::SpiffeId;
+use weft_certs::spiffe::{SpiffeId, TrustDomain};
 
 mod attest;
 pub mod own;
@@ -21,6 +22,9 @@ pub mod own;
 mod tests;
 
 pub use attest::{Attestor, ByCertificate, ByJoinToken, JoinTokens};
+
+/// The certificate authority as it is. Another one when its keys are replaced, or when it trusts other roots.
+pub type CurrentAuthority = watch::Receiver<Arc<Authority>>;
 
 /// The shortest lifetime that is given. Half of it is what a proxy has to renew.
 pub const MIN_LIFETIME: Duration = Duration::from_secs(5);
@@ -30,7 +34,8 @@ const MAX_REQUEST_BYTES: usize = MAX_CSR_BYTES + 16 * 1024;
 
 /// `istio.v1.auth.IstioCertificateService`.
 pub struct CertificateService {
-    authority: Arc<Authority>,
+    authority: CurrentAuthority,
+    trust_domain: TrustDomain,
     attestors: Vec<Box<dyn Attestor>>,
     lifetime: Duration,
     issued: Counter,
@@ -40,9 +45,11 @@ impl CertificateService {
     /// A service that attests by the connection's certificate, and else by join token.
     ///
     /// `lifetime` is the default and the most that is given; `issued` counts certificates.
-    pub fn new(authority: Arc<Authority>, tokens: Arc<dyn JoinTokens>, lifetime: Duration, issued: Counter) -> Self {
-        let by_token = ByJoinToken { tokens, trust_domain: authority.trust_domain().clone() };
-        Self { authority, attestors: vec![Box::new(ByCertificate), Box::new(by_token)], lifetime, issued }
+    pub fn new(authority: CurrentAuthority, tokens: Arc<dyn JoinTokens>, lifetime: Duration, issued: Counter) -> Self {
+        let trust_domain = authority.borrow().trust_domain().clone();
+        let by_token = ByJoinToken { tokens, trust_domain: trust_domain.clone() };
+        let attestors: Vec<Box<dyn Attestor>> = vec![Box::new(ByCertificate), Box::new(by_token)];
+        Self { authority, trust_domain, attestors, lifetime, issued }
     }
 
     /// The tonic service, which refuses requests of more than a CSR's size. Serve it over
@@ -64,7 +71,7 @@ impl CertificateService {
 
     /// The control plane certifies itself in its own process; nobody else may have that name.
     fn permit(&self, id: SpiffeId) -> Result<SpiffeId, Status> {
-        let reserved = SpiffeId::control_plane(self.authority.trust_domain());
+        let reserved = SpiffeId::control_plane(&self.trust_domain);
         if reserved.is_ok_and(|reserved| reserved == id) {
             return Err(Status::permission_denied(format!(
                 "{id} is the control plane's own identity; it is not given out"
@@ -96,11 +103,12 @@ impl IstioCertificateService for CertificateService {
         })?;
         let request = request.into_inner();
         let lifetime = self.lifetime(request.validity_duration)?;
-        let issued = self.authority.sign(&request.csr, &id, lifetime).map_err(|error| refusal(&id, &error))?;
+        let authority = Arc::clone(&self.authority.borrow());
+        let issued = authority.sign(&request.csr, &id, lifetime).map_err(|error| refusal(&id, &error))?;
         self.issued.inc();
         tracing::debug!(%id, not_after = %humantime::format_rfc3339_seconds(issued.not_after), "issued a certificate");
         let mut cert_chain = issued.chain_pem;
-        cert_chain.extend(self.authority.bundle().pem_roots());
+        cert_chain.extend(authority.bundle().pem_roots());
         Ok(Response::new(IstioCertificateResponse { cert_chain }))
     }
 }
@@ -118,6 +126,6 @@ fn refusal(id: &SpiffeId, error: &SignError) -> Status {
 
 impl std::fmt::Debug for CertificateService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "CertificateService({:?})", self.authority)
+        write!(f, "CertificateService({})", self.trust_domain)
     }
 }

@@ -4,9 +4,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+use weft_api::names::is_dns_label;
 use weft_api::ports;
 use weft_certs::spiffe::TrustDomain;
 
@@ -15,12 +17,20 @@ use crate::mesh::Mtls;
 /// What can be set from outside, as text. Each flag has an environment variable; the flag wins.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Flags {
-    /// Where the mesh's truth comes from: `files:DIR`, a folder of Kubernetes manifests.
+    /// Where the mesh's truth comes from: `kubernetes`, the cluster that this is a pod of (or that KUBECONFIG names), or
+    /// `files:DIR`, a folder of Kubernetes manifests.
     #[arg(long, env = "WEFT_REGISTRY")]
     pub registry: Option<String>,
-    /// Where the control plane keeps its own state: `ca/`, `weft.redb`, `trust-bundle.pem`.
+    /// Where the control plane keeps its own state: `ca/`, `weft.redb`, `trust-bundle.pem`. Not needed with `kubernetes`,
+    /// where it is in the cluster.
     #[arg(long, env = "WEFT_STATE_DIR")]
     pub state_dir: Option<String>,
+    /// The namespace that the control plane runs in, of a cluster.
+    #[arg(long, env = "WEFT_NAMESPACE", default_value = weft_certs::CONTROL_PLANE_NAMESPACE)]
+    pub namespace: String,
+    /// The name of the control plane's own pod, of a cluster. By default the machine's name, which is the same.
+    #[arg(long, env = "WEFT_POD_NAME")]
+    pub pod_name: Option<String>,
     /// The trust domain of all SPIFFE identities.
     #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = "cluster.local")]
     pub trust_domain: String,
@@ -58,8 +68,10 @@ pub struct Flags {
 pub struct Config {
     /// Where the mesh's truth comes from.
     pub registry: RegistrySource,
-    /// Where the control plane keeps its own state.
-    pub state_dir: PathBuf,
+    /// Where the control plane keeps its own state; always there with files.
+    pub state_dir: Option<PathBuf>,
+    /// Who we are in a cluster.
+    pub cluster: ClusterConfig,
     /// The trust domain of all SPIFFE identities.
     pub trust_domain: TrustDomain,
     /// Where proxies connect.
@@ -83,6 +95,17 @@ pub struct Config {
 pub enum RegistrySource {
     /// A folder of Kubernetes manifests.
     Files(PathBuf),
+    /// The cluster that `KUBECONFIG` names, else the one that this process is a pod of.
+    Kubernetes,
+}
+
+/// Who the control plane is in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// The namespace that it runs in, an RFC 1123 label.
+    pub namespace: Arc<str>,
+    /// The name of its own pod, which no other replica has.
+    pub pod: Arc<str>,
 }
 
 /// The API's address and who may call it.
@@ -137,7 +160,9 @@ impl Config {
     pub fn from_flags(flags: &Flags) -> Result<Self, ConfigErrors> {
         let mut errors = Errors::default();
         let registry = errors.take("WEFT_REGISTRY", registry(flags.registry.as_deref()));
-        let state_dir = errors.take("WEFT_STATE_DIR", state_dir(flags.state_dir.as_deref()));
+        let state_dir = errors.take("WEFT_STATE_DIR", state_dir(flags.state_dir.as_deref(), registry.as_ref()));
+        let namespace = errors.take("WEFT_NAMESPACE", namespace(&flags.namespace));
+        let pod = errors.take("WEFT_POD_NAME", pod_name(flags.pod_name.as_deref()));
         let trust_domain =
             errors.take("WEFT_TRUST_DOMAIN", flags.trust_domain.parse().map_err(|error| format!("{error}")));
         let xds_address = errors.take("WEFT_XDS_ADDR", address(&flags.xds_addr));
@@ -153,6 +178,7 @@ impl Config {
             Some(Self {
                 registry: registry?,
                 state_dir: state_dir?,
+                cluster: ClusterConfig { namespace: namespace?, pod: pod? },
                 trust_domain: trust_domain?,
                 xds_address: xds_address?,
                 metrics_address: metrics_address?,
@@ -177,17 +203,40 @@ impl Errors {
 }
 
 fn registry(text: Option<&str>) -> Result<RegistrySource, String> {
+    const EXPECTED: &str = "kubernetes, or files:DIR, a folder of Kubernetes manifests";
     match text.map(|text| (text, text.split_once(':'))) {
-        None => Err("is not set; set it to files:DIR, a folder of Kubernetes manifests".to_owned()),
+        None => Err(format!("is not set; set it to {EXPECTED}")),
+        Some(("kubernetes", _)) => Ok(RegistrySource::Kubernetes),
         Some((_, Some(("files", dir)))) if !dir.is_empty() => Ok(RegistrySource::Files(PathBuf::from(dir))),
-        Some((text, _)) => Err(format!("{text:?} is not a registry; expected files:DIR")),
+        Some((text, _)) => Err(format!("{text:?} is not a registry; expected {EXPECTED}")),
     }
 }
 
-fn state_dir(text: Option<&str>) -> Result<PathBuf, String> {
+fn state_dir(text: Option<&str>, registry: Option<&RegistrySource>) -> Result<Option<PathBuf>, String> {
     match text {
+        None | Some("") if registry == Some(&RegistrySource::Kubernetes) => Ok(None),
         None | Some("") => Err("is not set; set it to a folder that outlives restarts".to_owned()),
-        Some(dir) => Ok(PathBuf::from(dir)),
+        Some(dir) => Ok(Some(PathBuf::from(dir))),
+    }
+}
+
+fn namespace(text: &str) -> Result<Arc<str>, String> {
+    if is_dns_label(text) {
+        Ok(text.into())
+    } else {
+        Err(format!("{text:?} is not a namespace: 1 to 63 of a-z, 0-9 and inner '-'"))
+    }
+}
+
+/// Outside of a cluster nobody asks for it.
+fn pod_name(text: Option<&str>) -> Result<Arc<str>, String> {
+    match text.filter(|text| !text.is_empty()) {
+        Some(text) if text.len() <= 253 && text.split('.').all(is_dns_label) => Ok(text.into()),
+        Some(text) => Err(format!("{text:?} is not the name of a pod: a-z, 0-9 and inner '-' and '.'")),
+        None => {
+            let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            Ok(Some(machine.trim()).filter(|name| !name.is_empty()).unwrap_or("weft-control").into())
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! The Weft control plane.
 //!
 //! ```text
-//! registry (files) ─┐
-//!                   ├─> mesh (joined model) ─> xds (resources, subscriptions) ─> proxies
-//! traffic (redb)  ──┘                                                             ^
-//!     ^                                        ca (attested certificates) ────────┤
-//!     └── load (what the proxies report) <─────────────────────────────────────────┘
+//! registry (files, or kubernetes) ─┐
+//!                                  ├─> mesh (joined model) ─> xds (resources, subscriptions) ─> proxies
+//! traffic (splits, shifts) ────────┘                                                             ^
+//!     ^                                                       ca (attested certificates) ────────┤
+//!     └── load (what the proxies report) <────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! [`app`] puts the parts together; [`config`] is everything that can be set from outside.
@@ -13,6 +13,7 @@
 pub mod api;
 pub mod app;
 pub mod ca;
+pub mod cluster;
 pub mod config;
 pub mod inject;
 pub mod load;

@@ -31,7 +31,12 @@ async fn main() -> anyhow::Result<()> {
     weft_certs::tls::install_provider();
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be handled")?;
-    let mut app = App::start(&config).await?;
+    // A start waits for the API server as long as it takes.
+    let mut app = tokio::select! {
+        started = App::start(&config) => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -28,8 +28,8 @@ pub use conflicts::{Conflict, FieldStep, Subject, conflicts};
 pub use fault_injection::{Abort, FaultInjection};
 pub use grant::ReferenceGrant;
 pub use manifests::{
-    Endpoint, EndpointSlice, EndpointState, JoinToken, Manifests, Mtls, ObjectName, Pod, PodPort, Service,
-    ServiceAccount, ServicePort, TokenDigest,
+    Endpoint, EndpointSlice, EndpointState, JoinToken, Manifests, Mtls, Namespace, Namespaces, Node, ObjectName, Pod,
+    PodPort, Service, ServiceAccount, ServicePort, TokenDigest,
 };
 pub use policy::{
     Algorithm, Backoff, Balance, Connections, GlobalLimit, GrpcRetry, HashKey, HealthCheck, Hedge, LimitKey,

@@ -8,6 +8,8 @@ use weft_certs::identity::{IdentityError, WorkloadIdentity};
 use weft_certs::key::{KeyError, KeyPair};
 use weft_certs::spiffe::{SpiffeError, SpiffeId};
 
+use super::CurrentAuthority;
+
 /// The longest sleep between two looks at the clock, which may be set, or stand still while the machine is suspended.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// The pause after a failed renewal.
@@ -40,19 +42,34 @@ pub fn certify(authority: &Authority, lifetime: Duration) -> Result<WorkloadIden
     Ok(WorkloadIdentity::from_parts(id, &key, &issued.chain_pem, authority.bundle())?)
 }
 
-/// Renews the certificate at the jittered half of its life, for ever. Open connections stay.
-pub async fn keep_fresh(identity: WorkloadIdentity, authority: Arc<Authority>, lifetime: Duration) {
+/// Renews the certificate at the jittered half of its life, and when the authority is another one, for ever. Open
+/// connections stay.
+pub async fn keep_fresh(identity: WorkloadIdentity, mut authority: CurrentAuthority, lifetime: Duration) {
+    let mut replaced = false;
     loop {
         let left = identity.renew_at(rand::random()).duration_since(SystemTime::now()).unwrap_or_default();
-        if !left.is_zero() {
+        if !replaced && !left.is_zero() {
             // Until a moment by the wall clock; the moment is drawn anew each time, which only adds jitter.
-            tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+            replaced = tokio::select! {
+                () = tokio::time::sleep(left.min(LONGEST_SLEEP)) => false,
+                () = changed(&mut authority) => true,
+            };
             continue;
         }
-        if let Err(error) = renew(&identity, &authority, lifetime) {
+        let current = Arc::clone(&authority.borrow_and_update());
+        replaced = false;
+        if let Err(error) = renew(&identity, &current, lifetime) {
             tracing::error!(%error, "can't renew the control plane's own certificate, trying on");
             tokio::time::sleep(RETRY).await;
+            replaced = true;
         }
+    }
+}
+
+/// Waits for another authority; for ever, where there can be none.
+async fn changed(authority: &mut CurrentAuthority) {
+    if authority.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 

@@ -43,9 +43,10 @@ impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let authority = Arc::new(Authority::load_or_create(dir.path(), &"cluster.local".parse().unwrap()).unwrap());
+        let current = watch::channel(authority.clone()).1;
         let issued = Counter::default();
-        let service = CertificateService::new(authority.clone(), Arc::new(Tokens), HOUR, issued.clone());
-        let identity = own::certify(&authority, HOUR).unwrap();
+        let service = CertificateService::new(current.clone(), Arc::new(Tokens), HOUR, issued.clone());
+        let identity = own::certify(&current.borrow(), HOUR).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let incoming = tls_listener::incoming(listener, tls::control_server(&identity));
@@ -172,7 +173,8 @@ async fn bad_requests_are_refused_with_the_field() {
 #[tokio::test]
 async fn lifetimes_stay_within_what_is_given() {
     let world = World::new().await;
-    let service = CertificateService::new(world.authority.clone(), Arc::new(Tokens), HOUR, Counter::default());
+    let service =
+        CertificateService::new(watch::channel(world.authority.clone()).1, Arc::new(Tokens), HOUR, Counter::default());
     for (asked, given) in [(0, 3600), (600, 600), (7200, 3600), (i64::MAX, 3600), (1, 5), (5, 5)] {
         assert_eq!(service.lifetime(asked).unwrap(), Duration::from_secs(given), "{asked}");
     }
@@ -195,14 +197,30 @@ fn a_certificate_that_has_expired_since_the_handshake_proves_nothing() {
 
 #[tokio::test]
 async fn the_control_plane_renews_itself() {
-    let dir = tempfile::tempdir().unwrap();
-    let authority = Arc::new(Authority::load_or_create(dir.path(), &"cluster.local".parse().unwrap()).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let load = |dir: &str| {
+        Arc::new(Authority::load_or_create(&folder.path().join(dir), &"cluster.local".parse().unwrap()).unwrap())
+    };
+    let (replace, current) = watch::channel(load("first"));
     let lifetime = Duration::from_secs(5);
-    let identity = own::certify(&authority, lifetime).unwrap();
+    let identity = own::certify(&current.borrow(), lifetime).unwrap();
     assert_eq!(identity.id().as_str(), "spiffe://cluster.local/ns/weft-system/sa/weft-control");
     let mut swaps = identity.subscribe();
     let first = identity.not_after();
-    tokio::spawn(own::keep_fresh(identity.clone(), authority, lifetime));
+    tokio::spawn(own::keep_fresh(identity.clone(), current, lifetime));
     tokio::time::timeout(lifetime, swaps.changed()).await.expect("renewed before its end").unwrap();
     assert!(identity.not_after() > first);
+
+    // Another authority: at once, and with its roots.
+    let other = load("second");
+    let first = identity.not_after();
+    replace.send_replace(other.clone());
+    tokio::time::timeout(lifetime / 4, async {
+        while identity.bundle() != other.bundle() {
+            swaps.changed().await.unwrap();
+        }
+    })
+    .await
+    .expect("taken in at once");
+    assert!(identity.not_after() >= first);
 }

@@ -65,8 +65,22 @@ fn an_open_api_needs_a_token() {
 }
 
 #[test]
-fn only_the_files_registry_is_known() {
+fn other_registries_are_refused() {
     let flags = Cli::parse_from(["weft-control", "--registry=consul:1", "--state-dir=/state"]).flags;
     let error = Config::from_flags(&flags).unwrap_err().to_string();
-    assert!(error.contains("\"consul:1\" is not a registry; expected files:DIR"), "{error}");
+    assert!(error.contains("\"consul:1\" is not a registry; expected kubernetes, or files:DIR"), "{error}");
+}
+
+#[test]
+fn a_cluster_needs_no_folder_and_its_names_are_checked() {
+    let of = |args: &[&str]| {
+        Config::from_flags(&Cli::parse_from(["weft-control", "--registry=kubernetes"].iter().chain(args)).flags)
+    };
+    let config = of(&["--pod-name=weft-control-5f6-x2"]).unwrap();
+    assert_eq!((config.registry, config.state_dir), (RegistrySource::Kubernetes, None));
+    let cluster = ClusterConfig { namespace: "weft-system".into(), pod: "weft-control-5f6-x2".into() };
+    assert_eq!(config.cluster, cluster);
+    assert!(!of(&[]).unwrap().cluster.pod.is_empty());
+    let error = of(&["--namespace=Weft", "--pod-name=a_b"]).unwrap_err().to_string();
+    assert!(error.contains("WEFT_NAMESPACE: \"Weft\"") && error.contains("WEFT_POD_NAME: \"a_b\""), "{error}");
 }

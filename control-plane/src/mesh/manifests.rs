@@ -53,6 +53,31 @@ pub struct Manifests {
     pub traffic_policies: BTreeMap<ObjectName, Arc<TrafficPolicy>>,
     /// `weft.dev/v1alpha1` FaultInjection.
     pub fault_injections: BTreeMap<ObjectName, Arc<FaultInjection>>,
+    /// `v1` Namespace.
+    pub namespaces: Namespaces,
+    /// `v1` Node.
+    pub nodes: BTreeMap<Arc<str>, Arc<Node>>,
+}
+
+/// Namespaces, by name.
+pub type Namespaces = BTreeMap<Arc<str>, Arc<Namespace>>;
+
+/// A namespace, as far as it concerns the mesh.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespace {
+    /// Its labels that start with `weft.dev/`, whole.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations that start with `weft.dev/`, whole: what its pods have where they don't say otherwise.
+    pub annotations: BTreeMap<String, String>,
+    /// Whether it is on its way out: nothing can be made in it any more.
+    pub terminating: bool,
+}
+
+/// A machine that pods run on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its zone, from the label `topology.kubernetes.io/zone`; empty: unknown.
+    pub zone: Arc<str>,
 }
 
 /// A Service.
@@ -149,6 +174,10 @@ pub struct Pod {
     pub ports: Vec<PodPort>,
     /// The zone, from the label `topology.kubernetes.io/zone`; empty: unknown.
     pub zone: Arc<str>,
+    /// The node that it runs on; empty: none yet, or unknown.
+    pub node: Arc<str>,
+    /// What tells it from another pod of its name, before or after it; empty: unknown.
+    pub uid: Arc<str>,
     /// When it was created, seconds since the epoch; 0: unknown. Of two pods with one address the younger has it.
     pub created: i64,
 }

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use crate::mesh::{FieldStep, ObjectName};
+
 /// Something in the registry that could not be read or done.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
-    /// The file, relative to the registry's folder.
+    /// The file, relative to the registry's folder; of a cluster the object, such as `HTTPRoute shop/api`.
     pub file: String,
     /// The line in the file, from 1; 0: unknown.
     pub line: u32,
@@ -15,6 +17,19 @@ pub struct Fault {
     pub message: String,
     /// How bad it is.
     pub severity: Severity,
+    /// The object that it is about, where that is known.
+    pub object: Option<ObjectRef>,
+}
+
+/// An object as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectRef {
+    /// The kind, such as `HTTPRoute`.
+    pub kind: &'static str,
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// `metadata.generation`, which counts the changes of its spec; 0: unknown.
+    pub generation: i64,
 }
 
 /// How bad a fault is.
@@ -28,7 +43,10 @@ pub enum Severity {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: ", self.file, self.line)?;
+        match self.line {
+            0 => write!(f, "{}: ", self.file)?,
+            line => write!(f, "{}:{line}: ", self.file)?,
+        }
         if !self.field.is_empty() {
             write!(f, "{}: ", self.field)?;
         }
@@ -51,6 +69,15 @@ impl FieldPath {
     /// The fields of these names, one within the other.
     pub(super) fn of(keys: &[&str]) -> Self {
         Self(keys.iter().map(|&key| Step::Key(key.to_owned())).collect())
+    }
+
+    /// The field that a conflict is about.
+    pub(super) fn of_steps(steps: &[FieldStep]) -> Self {
+        let step = |step: &FieldStep| match *step {
+            FieldStep::Key(key) => Step::Key(key.to_owned()),
+            FieldStep::Index(index) => Step::Index(index),
+        };
+        steps.iter().map(step).collect()
     }
 
     pub(super) fn key(&self, key: &str) -> Self {

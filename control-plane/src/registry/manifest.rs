@@ -1,6 +1,5 @@
 //! Kubernetes' objects -> the mesh's: checked field by field, and compact.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,10 +12,9 @@ use weft_api::names::is_dns_label;
 
 use super::decode::{self, Head};
 use super::fault::{FieldPath, Report};
-use crate::mesh::{
-    EndpointSlice, FaultInjection, JoinToken, ObjectName, Pod, ReferenceGrant, Route, RouteKind, Service,
-    ServiceAccount, TrafficPolicy,
-};
+use crate::mesh::{ObjectName, Route, RouteKind, ServiceAccount};
+pub(super) use kind::Kind;
+pub(super) use object::{Object, remove, subject};
 use route::Owner;
 use route::raw::{Manifest, RouteSpec};
 
@@ -25,6 +23,10 @@ mod endpoint_slice;
 mod fault_injection;
 mod grpc_route;
 mod http_route;
+mod kind;
+mod namespace;
+mod node;
+mod object;
 mod pod;
 mod reference_grant;
 mod route;
@@ -33,88 +35,6 @@ mod service;
 mod stream_route;
 mod traffic_policy;
 mod unknown;
-
-/// The kinds that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
-    Service,
-    EndpointSlice,
-    Pod,
-    ServiceAccount,
-    Secret,
-    Route(RouteKind),
-    ReferenceGrant,
-    TrafficPolicy,
-    FaultInjection,
-}
-
-impl Kind {
-    const ALL: [Self; 12] = [
-        Self::Service,
-        Self::EndpointSlice,
-        Self::Pod,
-        Self::ServiceAccount,
-        Self::Secret,
-        Self::Route(RouteKind::Http),
-        Self::Route(RouteKind::Grpc),
-        Self::Route(RouteKind::Tls),
-        Self::Route(RouteKind::Tcp),
-        Self::ReferenceGrant,
-        Self::TrafficPolicy,
-        Self::FaultInjection,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Service => "Service",
-            Self::EndpointSlice => "EndpointSlice",
-            Self::Pod => "Pod",
-            Self::ServiceAccount => "ServiceAccount",
-            Self::Secret => "Secret",
-            Self::Route(kind) => kind.name(),
-            Self::ReferenceGrant => "ReferenceGrant",
-            Self::TrafficPolicy => "TrafficPolicy",
-            Self::FaultInjection => "FaultInjection",
-        }
-    }
-
-    /// The versions that are read, the newest first; they do not differ in what is read.
-    fn api_versions(self) -> &'static [&'static str] {
-        match self {
-            Self::EndpointSlice => &["discovery.k8s.io/v1"],
-            Self::Route(RouteKind::Http | RouteKind::Grpc) => &["gateway.networking.k8s.io/v1"],
-            Self::Route(RouteKind::Tls) => &[
-                "gateway.networking.k8s.io/v1",
-                "gateway.networking.k8s.io/v1alpha3",
-                "gateway.networking.k8s.io/v1alpha2",
-            ],
-            Self::Route(RouteKind::Tcp) => &["gateway.networking.k8s.io/v1alpha2"],
-            Self::ReferenceGrant => &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"],
-            Self::TrafficPolicy | Self::FaultInjection => &["weft.dev/v1alpha1"],
-            Self::Service | Self::Pod | Self::ServiceAccount | Self::Secret => &["v1"],
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// An object of the mesh.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Object {
-    Service(Arc<Service>),
-    EndpointSlice(Arc<EndpointSlice>),
-    Pod(Arc<Pod>),
-    ServiceAccount(Arc<ServiceAccount>),
-    JoinToken(Arc<JoinToken>),
-    Route(Arc<Route>),
-    ReferenceGrant(Arc<ReferenceGrant>),
-    TrafficPolicy(Arc<TrafficPolicy>),
-    FaultInjection(Arc<FaultInjection>),
-}
 
 /// What a value is.
 #[derive(Debug)]
@@ -127,6 +47,16 @@ pub(super) enum Reading {
     Invalid(Option<(Kind, ObjectName)>),
 }
 
+impl Reading {
+    /// The kind and name, where they could be read.
+    pub(super) fn key(&self) -> Option<&(Kind, ObjectName)> {
+        match self {
+            Self::Nothing | Self::Invalid(None) => None,
+            Self::Object(key, _) | Self::Invalid(Some(key)) => Some(key),
+        }
+    }
+}
+
 /// Reads a manifest, in whatever form it came.
 pub(super) fn read(manifest: &Value, report: &mut Report) -> Reading {
     let Ok(head) = decode::<Head>(manifest, report) else { return Reading::Invalid(None) };
@@ -135,8 +65,15 @@ pub(super) fn read(manifest: &Value, report: &mut Report) -> Reading {
         report.error(FieldPath::of(&[missing]), "is missing: this is no Kubernetes manifest");
         return Reading::Invalid(None);
     };
-    let Some(kind) = known_kind(version, kind, report) else { return Reading::Nothing };
-    let Some(name) = name(kind, &head, report) else { return Reading::Invalid(None) };
+    match known_kind(version, kind, report) {
+        Some(kind) => read_as(kind, &head, manifest, report),
+        None => Reading::Nothing,
+    }
+}
+
+/// Reads an object whose kind is known: a list does not repeat it.
+pub(super) fn read_as(kind: Kind, head: &Head, manifest: &Value, report: &mut Report) -> Reading {
+    let Some(name) = name(kind, head, report) else { return Reading::Invalid(None) };
     match object(kind, &name, manifest, report) {
         Ok(Some(object)) => Reading::Object((kind, name), object),
         Ok(None) => Reading::Nothing,
@@ -173,10 +110,14 @@ fn name(kind: Kind, head: &Head, report: &mut Report) -> Option<ObjectName> {
         report.error(field, "is missing");
         return None;
     };
-    let valid = if kind == Kind::Service { is_dns_label(name) } else { is_dns_subdomain(name) };
+    let valid =
+        if matches!(kind, Kind::Service | Kind::Namespace) { is_dns_label(name) } else { is_dns_subdomain(name) };
     if !valid {
         report.error(field, format!("{name:?} is no RFC 1123 name: a-z, 0-9 and inner '-' alone"));
         return None;
+    }
+    if kind.is_cluster_wide() {
+        return Some(ObjectName::new("", name.as_str()));
     }
     let namespace = namespace(&FieldPath::of(&["metadata", "namespace"]), head.metadata.namespace.as_deref(), report)?;
     Some(ObjectName::new(namespace, name.as_str()))
@@ -203,6 +144,8 @@ fn object(kind: Kind, name: &ObjectName, manifest: &Value, report: &mut Report) 
             Some(token) => Object::JoinToken(Arc::new(token)),
             None => return Ok(None),
         },
+        Kind::Namespace => Object::Namespace(Arc::new(namespace::read(decode::<core::Namespace>(manifest, report)?))),
+        Kind::Node => Object::Node(Arc::new(node::read(decode::<core::Node>(manifest, report)?))),
         Kind::Route(kind) => Object::Route(Arc::new(read_route(kind, name, manifest, report)?)),
         Kind::ReferenceGrant => {
             let (manifest, unknown) = decode_whole::<reference_grant::Spec>(manifest, report)?;

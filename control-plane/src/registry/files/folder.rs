@@ -156,7 +156,7 @@ fn read_text(path: &Path) -> io::Result<String> {
 }
 
 fn fault(file: &str, message: String) -> Fault {
-    Fault { file: file.to_owned(), line: 0, field: String::new(), message, severity: Severity::Error }
+    Fault { file: file.to_owned(), line: 0, field: String::new(), message, severity: Severity::Error, object: None }
 }
 
 impl Stamp {

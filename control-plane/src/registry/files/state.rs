@@ -1,13 +1,12 @@
 //! What one file says, and what all of them say together.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use crate::mesh::{Conflict, FieldStep, Manifests, ObjectName, Subject, conflicts};
+use crate::mesh::{Conflict, Manifests, ObjectName, conflicts};
 use crate::registry::document::{self, Document, Source};
-use crate::registry::fault::{FieldPath, Problem, Report, Step};
+use crate::registry::fault::{FieldPath, Problem, Report};
 use crate::registry::manifest::{self, Kind, Object, Reading};
-use crate::registry::{Fault, Severity};
+use crate::registry::{Fault, ObjectRef, Severity};
 
 type Key = (Kind, ObjectName);
 
@@ -47,6 +46,7 @@ impl FileState {
                     Reading::Invalid(None)
                 }
             };
+            let object = reading.key().map(object_ref);
             let outcome = match reading {
                 Reading::Nothing => "",
                 Reading::Object(key, object) => {
@@ -63,7 +63,7 @@ impl FileState {
                     "; the document is left out, and what the file said before stays in force"
                 }
             };
-            state.faults.extend(report.0.into_iter().map(|problem| locate(file, document, problem, outcome)));
+            state.faults.extend(report.0.into_iter().map(|problem| locate(file, document, problem, outcome, &object)));
         }
         if unidentified {
             // It may be any of them that can't be recognized any more.
@@ -125,7 +125,7 @@ impl<'a> Merged<'a> {
                     continue;
                 }
                 merged.seen.insert(key, (file, entry));
-                insert(&mut merged.manifests, &key.1, &entry.object);
+                entry.object.insert(&key.1, &mut merged.manifests);
             }
         }
         merged
@@ -133,56 +133,36 @@ impl<'a> Merged<'a> {
 
     /// A conflict as a fault of the file that its subject is in.
     fn locate(&self, conflict: Conflict) -> Option<Fault> {
-        let key = match conflict.subject {
-            Subject::Route((kind, name)) => (Kind::Route(kind), name),
-            Subject::TrafficPolicy(name) => (Kind::TrafficPolicy, name),
-        };
+        let key = manifest::subject(&conflict.subject);
         let (file, entry) = self.seen.get(&key)?;
-        let step = |step: &FieldStep| match *step {
-            FieldStep::Key(key) => Step::Key(key.to_owned()),
-            FieldStep::Index(index) => Step::Index(index),
-        };
-        let field: FieldPath = conflict.field.iter().map(step).collect();
+        let field = FieldPath::of_steps(&conflict.field);
         Some(Fault {
             file: (*file).to_owned(),
             line: entry.source.as_ref().map_or(entry.line, |source| source.line_of(&field)),
             field: field.to_string(),
             message: conflict.message,
             severity: Severity::Error,
+            object: Some(object_ref(&key)),
         })
     }
 }
 
-fn insert(manifests: &mut Manifests, name: &ObjectName, object: &Object) {
-    fn put<T>(map: &mut BTreeMap<ObjectName, Arc<T>>, name: &ObjectName, object: &Arc<T>) {
-        map.insert(name.clone(), object.clone());
-    }
-    match object {
-        Object::Service(object) => put(&mut manifests.services, name, object),
-        Object::EndpointSlice(object) => put(&mut manifests.endpoint_slices, name, object),
-        Object::Pod(object) => put(&mut manifests.pods, name, object),
-        Object::ServiceAccount(object) => put(&mut manifests.service_accounts, name, object),
-        Object::JoinToken(object) => put(&mut manifests.join_tokens, name, object),
-        Object::Route(object) => {
-            manifests.routes.insert((object.kind, name.clone()), object.clone());
-        }
-        Object::ReferenceGrant(object) => put(&mut manifests.reference_grants, name, object),
-        Object::TrafficPolicy(object) => put(&mut manifests.traffic_policies, name, object),
-        Object::FaultInjection(object) => put(&mut manifests.fault_injections, name, object),
-    }
+fn object_ref((kind, name): &Key) -> ObjectRef {
+    ObjectRef { kind: kind.name(), name: name.clone(), generation: 0 }
 }
 
-fn duplicate(file: &str, line: u32, (kind, name): &Key, first: &str) -> Fault {
+fn duplicate(file: &str, line: u32, key @ (kind, name): &Key, first: &str) -> Fault {
     Fault {
         file: file.to_owned(),
         line,
         field: "metadata.name".to_owned(),
         message: format!("{kind} {name} is in {file}:{line} and in {first}; the latter is in force"),
         severity: Severity::Error,
+        object: Some(object_ref(key)),
     }
 }
 
-fn locate(file: &str, document: Document<'_>, problem: Problem, outcome: &str) -> Fault {
+fn locate(file: &str, document: Document<'_>, problem: Problem, outcome: &str, object: &Option<ObjectRef>) -> Fault {
     Fault {
         file: file.to_owned(),
         line: problem.line.unwrap_or_else(|| document.line_of(&problem.field)),
@@ -192,6 +172,7 @@ fn locate(file: &str, document: Document<'_>, problem: Problem, outcome: &str) -
             Severity::Warning => problem.message,
         },
         severity: problem.severity,
+        object: object.clone(),
     }
 }
 

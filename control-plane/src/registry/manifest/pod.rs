@@ -15,8 +15,8 @@ use crate::registry::fault::{FieldPath, Report};
 const INJECT: &str = "weft.dev/inject";
 /// The annotation that says what a pod does with plaintext.
 const MTLS: &str = "weft.dev/mtls";
-/// The label that has the zone of the pod's node: Kubernetes sets it.
-const ZONE: &str = "topology.kubernetes.io/zone";
+/// The label that has the zone of a node, and from 1.35 on of its pods: Kubernetes sets it.
+pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
 
 pub(super) fn read(name: &ObjectName, raw: core::Pod, report: &mut Report) -> Result<Pod, Refused> {
     let spec = raw.spec.unwrap_or_default();
@@ -35,6 +35,8 @@ pub(super) fn read(name: &ObjectName, raw: core::Pod, report: &mut Report) -> Re
         mtls: mtls(&raw.metadata, report),
         ports: ports(&spec, report)?,
         zone: raw.metadata.labels.as_ref().and_then(|labels| labels.get(ZONE)).map_or("", String::as_str).into(),
+        node: spec.node_name.as_deref().unwrap_or_default().into(),
+        uid: raw.metadata.uid.as_deref().unwrap_or_default().into(),
         created: raw.metadata.creation_timestamp.map_or(0, |time| time.0.as_second()),
     })
 }

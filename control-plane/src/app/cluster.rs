@@ -1,0 +1,37 @@
+//! What the control plane does in a Kubernetes cluster alone: webhooks, and what one replica does for all.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use weft_certs::authority::Authority;
+
+use super::StartError;
+use super::serve::ServeError;
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::xds::Publisher;
+
+/// What there is to work with, and where tasks go.
+#[expect(dead_code, reason = "each part is used by what is started here")]
+pub(super) struct Parts<'a> {
+    pub(super) config: &'a Config,
+    pub(super) registry: &'a Registry,
+    pub(super) publisher: &'a Arc<Publisher>,
+    /// The CA as it is; another one when the Secret changes.
+    pub(super) authority: &'a watch::Receiver<Arc<Authority>>,
+    pub(super) metrics: &'a Arc<Metrics>,
+    pub(super) shutdown: &'a CancellationToken,
+    /// A server that ends ends the process.
+    pub(super) servers: &'a mut JoinSet<Result<(), ServeError>>,
+    /// Ended at shutdown, after the servers.
+    pub(super) background: &'a mut JoinSet<()>,
+}
+
+/// Starts it.
+pub(super) async fn start(_cluster: &Cluster, _parts: Parts<'_>) -> Result<(), StartError> {
+    Ok(())
+}
