@@ -20,6 +20,7 @@ mod explain;
 mod policy;
 #[cfg(test)]
 mod tests;
+mod unverified;
 mod verifier;
 mod verify;
 
@@ -27,6 +28,7 @@ pub use crate::x509::{LeafError, PeerCertificate};
 pub use explain::explain;
 pub(crate) use policy::provider;
 pub use policy::{Group, PolicyError, Suite, TlsPolicy, install_policy};
+pub use unverified::unverified_client;
 use verifier::{Clients, PeerVerifier, Roots};
 pub use verify::VerifyError;
 use verify::{Expected, Usage};

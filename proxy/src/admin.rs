@@ -2,14 +2,15 @@
 //!
 //! | port | where | what |
 //! | --- | --- | --- |
-//! | 15020 | all addresses | [`health`]: `/metrics`, `/healthz`, `/readyz` |
+//! | 15020 | all addresses | [`health`]: `/metrics`, `/healthz`, `/readyz`; [`probe`]: `/probe/CONTAINER/KIND` |
 //! | 15000 | loopback only | [`control`]: `/config`, `/log-level`, `/drain` |
 
 mod control;
 mod health;
 mod loopback;
+mod probe;
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -19,7 +20,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use weft_certs::identity::WorkloadIdentity;
 
-use crate::config::Config;
+use crate::config::{Config, HostPort};
 use crate::discovery::Directory;
 use crate::drain::Drainer;
 use crate::telemetry::LogHandle;
@@ -31,10 +32,11 @@ pub(crate) struct Admin(Arc<Shared>);
 
 struct Shared {
     node_id: String,
-    control_plane: SocketAddr,
+    control_plane: HostPort,
     log: LogHandle,
     drainer: Drainer,
     registry: Registry,
+    prober: probe::Prober,
     /// Set when there is an identity, and connections are served.
     serving: OnceLock<Serving>,
 }
@@ -57,10 +59,11 @@ pub(crate) async fn start(
 ) -> anyhow::Result<Admin> {
     let admin = Admin(Arc::new(Shared {
         node_id: config.identity.node_id(),
-        control_plane: config.control_plane.address,
+        control_plane: config.control_plane.address.clone(),
         log,
         drainer,
         registry,
+        prober: probe::Prober::new(config),
         serving: OnceLock::new(),
     }));
     serve(any_address(config.admin.metrics_port).await.context("WEFT_METRICS_PORT")?, health::router(admin.clone()));

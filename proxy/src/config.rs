@@ -3,9 +3,11 @@
 //! `docs/reference/proxy.md` lists the variables. A variable that is set to the empty text counts as not set.
 
 mod env;
+mod host_port;
+mod probes;
 mod telemetry;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +16,8 @@ use weft_api::ports;
 use weft_certs::spiffe::{SpiffeId, TrustDomain};
 
 pub(crate) use env::ConfigError;
+pub(crate) use host_port::HostPort;
+pub(crate) use probes::{Probe, Probes, Question};
 pub(crate) use telemetry::{AccessLog, LogFormat, Sampler, Telemetry, Traces};
 
 use env::Env;
@@ -69,8 +73,8 @@ impl Identity {
 /// The control plane: `WEFT_CONTROL_PLANE`, `WEFT_TRUST_BUNDLE`.
 #[derive(Clone, Debug)]
 pub(crate) struct ControlPlane {
-    /// Where xDS and the certificate service listen.
-    pub(crate) address: SocketAddr,
+    /// Where xDS and the certificate service listen; looked up anew for each connection.
+    pub(crate) address: HostPort,
     /// The roots that vouch for the control plane and for other pods, PEM.
     pub(crate) trust_bundle: PathBuf,
     /// The SPIFFE id that the control plane must show.
@@ -128,6 +132,8 @@ pub(crate) struct Admin {
     pub(crate) port: u16,
     /// Metrics and health: `WEFT_METRICS_PORT`.
     pub(crate) metrics_port: u16,
+    /// What the kubelet has the proxy ask the application: `WEFT_PROBES`.
+    pub(crate) probes: Probes,
 }
 
 /// Graceful shutdown.
@@ -199,8 +205,11 @@ fn read_identity(env: &mut Env<'_>, trust_domain: &TrustDomain) -> Option<Identi
 }
 
 fn read_control_plane(env: &mut Env<'_>, trust_domain: &TrustDomain) -> Option<ControlPlane> {
-    let address =
-        env.required("WEFT_CONTROL_PLANE", "the control plane's IP:PORT, such as 10.96.0.2:15012", env::socket_address);
+    let address = env.required(
+        "WEFT_CONTROL_PLANE",
+        "the control plane's HOST:PORT, such as weft-control.weft-system.svc:15012 or 10.96.0.2:15012",
+        HostPort::parse,
+    );
     let trust_bundle = env.required("WEFT_TRUST_BUNDLE", "the path of the trust bundle, PEM", env::path);
     let spiffe_id = SpiffeId::control_plane(trust_domain);
     Some(ControlPlane { address: address?, trust_bundle: trust_bundle?, spiffe_id: spiffe_id.ok()? })
@@ -239,7 +248,8 @@ fn read_inbound(env: &mut Env<'_>) -> Option<Inbound> {
 fn read_admin(env: &mut Env<'_>) -> Option<Admin> {
     let port = env.port("WEFT_ADMIN_PORT", ports::PROXY_ADMIN);
     let metrics_port = env.port("WEFT_METRICS_PORT", ports::PROXY_METRICS);
-    Some(Admin { port: port?, metrics_port: metrics_port? })
+    let probes = env.optional("WEFT_PROBES", "the JSON that injection writes", probes::parse);
+    Some(Admin { port: port?, metrics_port: metrics_port?, probes: probes.unwrap_or_default() })
 }
 
 /// A wait that a connection of the application feels: 1 s unless told, from 1 ms to 1 minute.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use rand::seq::SliceRandom as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -18,7 +19,7 @@ use weft_certs::identity::WorkloadIdentity;
 use weft_certs::spiffe::SpiffeId;
 use weft_certs::tls;
 
-use crate::config::Config;
+use crate::config::{Config, HostPort};
 use crate::path::socket;
 
 #[cfg(test)]
@@ -26,14 +27,20 @@ mod tests;
 
 /// How long the control plane may take to accept a connection, and again to finish the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// A silent connection is pinged at this interval, and given up after as long without an answer.
-const KEEPALIVE: Duration = Duration::from_secs(10);
+/// How long the look-up of the control plane's name may take.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most addresses of a name that are tried for one connection.
+const MOST_ADDRESSES: usize = 8;
+/// A silent connection is pinged at this interval...
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// ... and given up after as long without an answer: so a replica that died without a word is left within 5 s.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where the control plane is and who it must be.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     /// Its address for discovery and certificates.
-    pub(crate) address: SocketAddr,
+    pub(crate) address: HostPort,
     /// The SPIFFE id that it must show.
     pub(crate) spiffe_id: SpiffeId,
     /// `SO_MARK` of the socket, so that the redirect rules let it pass.
@@ -44,7 +51,7 @@ impl Target {
     /// The control plane of the configuration.
     pub(crate) fn of(config: &Config) -> Self {
         Self {
-            address: config.control_plane.address,
+            address: config.control_plane.address.clone(),
             spiffe_id: config.control_plane.spiffe_id.clone(),
             mark: config.socket_mark,
         }
@@ -76,27 +83,64 @@ pub(crate) fn cause(status: &tonic::Status) -> String {
 fn connect_lazily(target: &Target, config: Arc<rustls::ClientConfig>) -> Channel {
     let target = target.clone();
     let connector = TlsConnector::from(config);
-    endpoint(target.address).connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
+    endpoint(&target.address).connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
         let (target, connector) = (target.clone(), connector.clone());
         async move { connect(&target, &connector).await.map(TokioIo::new) }
     }))
 }
 
 /// TLS is the connector's business, so the scheme is `http` for tonic.
-fn endpoint(address: SocketAddr) -> Endpoint {
+fn endpoint(address: &HostPort) -> Endpoint {
     let authority = http::uri::Authority::try_from(address.to_string());
     let mut uri = http::uri::Parts::default();
     uri.scheme = Some(http::uri::Scheme::HTTP);
     uri.authority = authority.ok();
     uri.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
     Endpoint::from(Uri::from_parts(uri).unwrap_or_default())
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
 }
 
+/// Looks the name up and tries its addresses, beginning with any of them, until one answers as the control plane.
 async fn connect(target: &Target, connector: &TlsConnector) -> io::Result<TlsStream<TcpStream>> {
-    let address = target.address;
+    let addresses = lookup(&target.address).await?;
+    let mut failed = None;
+    for address in addresses {
+        match connect_to(address, target, connector).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = Some(error),
+        }
+    }
+    let nowhere = || io::Error::new(io::ErrorKind::NotFound, format!("{} has no address", target.address));
+    Err(failed.unwrap_or_else(nowhere))
+}
+
+/// The addresses of the control plane, in random order, so that proxies spread over its replicas.
+async fn lookup(target: &HostPort) -> io::Result<Vec<SocketAddr>> {
+    let HostPort { host, port } = target;
+    if let Ok(address) = host.parse() {
+        return Ok(vec![SocketAddr::new(address, *port)]);
+    }
+    let failed = |kind, cause: &dyn std::fmt::Display| {
+        let hint = "is the name right, and does the pod's DNS work?";
+        io::Error::new(kind, format!("can't resolve the control plane's name {host}: {cause}; {hint}"))
+    };
+    let found = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host.as_ref(), *port)))
+        .await
+        .map_err(|_| failed(io::ErrorKind::TimedOut, &"no answer in time"))?
+        .map_err(|error| failed(error.kind(), &error))?;
+    let mut addresses: Vec<_> = found.collect();
+    addresses.shuffle(&mut rand::rng());
+    addresses.truncate(MOST_ADDRESSES);
+    Ok(addresses)
+}
+
+async fn connect_to(
+    address: SocketAddr,
+    target: &Target,
+    connector: &TlsConnector,
+) -> io::Result<TlsStream<TcpStream>> {
     let stream = socket::connect(address, target.mark, CONNECT_TIMEOUT).await.map_err(|cause| {
         io::Error::new(cause.kind(), format!("can't reach the control plane at {address}: {cause}"))
     })?;

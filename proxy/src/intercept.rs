@@ -21,18 +21,25 @@ use std::io::Write as _;
 use anyhow::{Context, Result};
 use weft_api::ports;
 
+use self::feed::FeedError;
+use self::iptables::Tools;
 use self::rules::Rules;
 
 /// The tool that the rules are fed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Backend {
-    /// nft where it is installed, else iptables.
+    /// The first of these that is installed and that the kernel can do.
     Auto,
     /// `nft -f -`: the table `inet weft`.
     Nft,
     /// `iptables-restore` and `ip6tables-restore`: the chains `WEFT_OUTBOUND` and `WEFT_INBOUND`.
     Iptables,
+    /// The same by `iptables-legacy-restore`, for kernels without nf_tables. Needs CAP_NET_RAW, too.
+    IptablesLegacy,
 }
+
+/// What is tried one after the other.
+const ALL: [Backend; 3] = [Backend::Nft, Backend::Iptables, Backend::IptablesLegacy];
 
 /// Install or remove the rules that lead a pod's connections to the proxy.
 #[derive(Debug, clap::Args)]
@@ -43,7 +50,7 @@ pub(crate) struct InterceptArgs {
     /// Print what would be fed to the tool, and change nothing
     #[arg(long)]
     print: bool,
-    /// The tool to feed: nft where it is installed, else iptables
+    /// The tool to feed: by default the first that is installed and that the kernel can do
     #[arg(long, value_enum, default_value = "auto")]
     backend: Backend,
     /// The user that the proxy runs as: its connections are not redirected
@@ -105,50 +112,91 @@ impl InterceptArgs {
 }
 
 fn install(backend: Backend, rules: &Rules) -> Result<()> {
-    match chosen(backend) {
-        Backend::Iptables => feed::to_iptables(|family, hooked| iptables::install(rules, family, hooked)),
-        _ => feed::to_nft(&nft::install(rules)),
+    let with = |backend| match backend {
+        Backend::Iptables => {
+            feed::to_iptables(Tools::Default, |family, hooked| iptables::install(rules, family, hooked))
+        }
+        Backend::IptablesLegacy => {
+            feed::to_iptables(Tools::Legacy, |family, hooked| iptables::install(rules, family, hooked))
+        }
+        Backend::Auto | Backend::Nft => feed::to_nft(&nft::install(rules)),
+    };
+    let done = match backend {
+        Backend::Auto => first_that_works(feed::is_installed, with).map_err(anyhow::Error::from),
+        named => with(named).map_err(anyhow::Error::from),
+    };
+    done.context("the redirect rules are not installed")
+}
+
+/// Tries the tools that are installed until one works: that a tool is there doesn't say what the kernel can do. What a
+/// privilege is missing for is not tried otherwise.
+fn first_that_works(
+    is_installed: impl Fn(Backend) -> bool,
+    work: impl Fn(Backend) -> Result<(), FeedError>,
+) -> Result<(), FeedError> {
+    let mut failures = Vec::new();
+    for backend in ALL.into_iter().filter(|backend| is_installed(*backend)) {
+        match work(backend) {
+            Ok(()) => return Ok(()),
+            Err(error) if failures.is_empty() && error.lacks_privilege() => return Err(error),
+            Err(error) => failures.push(error),
+        }
     }
-    .context("the redirect rules are not installed")
+    match failures.len() {
+        // Nothing is installed: the first of them is to be.
+        0 => work(Backend::Nft),
+        1 => failures.pop().map_or(Ok(()), Err),
+        _ => Err(FeedError::All(failures)),
+    }
 }
 
 /// With `auto`, from every tool that is there: the rules may have been installed while another one was.
 fn remove(backend: Backend) -> Result<()> {
-    let from_nft = || feed::to_nft(nft::REMOVE);
-    let from_iptables = || feed::to_iptables(|_, hooked| iptables::remove(hooked));
-    match backend {
-        Backend::Nft => from_nft(),
-        Backend::Iptables => from_iptables(),
-        Backend::Auto => match (feed::nft_is_installed(), feed::iptables_is_installed()) {
-            (true, true) => from_nft().and_then(|()| from_iptables()),
-            (false, true) => from_iptables(),
-            (_, false) => from_nft(),
-        },
-    }
-    .context("the redirect rules are not removed")
+    let from = |backend| match backend {
+        Backend::Iptables => feed::to_iptables(Tools::Default, |_, hooked| iptables::remove(hooked)),
+        Backend::IptablesLegacy => feed::to_iptables(Tools::Legacy, |_, hooked| iptables::remove(hooked)),
+        Backend::Auto | Backend::Nft => feed::to_nft(nft::REMOVE),
+    };
+    let removed = match backend {
+        Backend::Auto => {
+            let installed: Vec<_> = ALL.into_iter().filter(|backend| feed::is_installed(*backend)).collect();
+            match installed.as_slice() {
+                [] => from(Backend::Nft),
+                // A kernel that can't do legacy tables has none to remove rules from.
+                some => some.iter().try_for_each(|backend| match (*backend, from(*backend)) {
+                    (Backend::IptablesLegacy, _) => Ok(()),
+                    (_, removed) => removed,
+                }),
+            }
+        }
+        named => from(named),
+    };
+    removed.context("the redirect rules are not removed")
 }
 
+/// What `--print` shows.
 fn chosen(backend: Backend) -> Backend {
     match backend {
-        Backend::Auto if !feed::nft_is_installed() && feed::iptables_is_installed() => Backend::Iptables,
-        Backend::Auto => Backend::Nft,
+        Backend::Auto => ALL.into_iter().find(|backend| feed::is_installed(*backend)).unwrap_or(Backend::Nft),
         named => named,
     }
 }
 
 fn installation_script(backend: Backend, rules: &Rules) -> String {
     match chosen(backend) {
-        Backend::Iptables => {
+        Backend::Iptables | Backend::IptablesLegacy => {
             iptables::for_each_family(|family| iptables::install(rules, family, iptables::Hooked::NONE))
         }
-        _ => nft::install(rules),
+        Backend::Auto | Backend::Nft => nft::install(rules),
     }
 }
 
 fn removal_script(backend: Backend) -> String {
     match chosen(backend) {
-        Backend::Iptables => iptables::for_each_family(|_| iptables::remove(iptables::Hooked::ALL)),
-        _ => nft::REMOVE.to_owned(),
+        Backend::Iptables | Backend::IptablesLegacy => {
+            iptables::for_each_family(|_| iptables::remove(iptables::Hooked::ALL))
+        }
+        Backend::Auto | Backend::Nft => nft::REMOVE.to_owned(),
     }
 }
 

@@ -13,6 +13,7 @@ mod drain;
 mod identity;
 mod inbound;
 mod intercept;
+mod linger;
 mod outbound;
 mod path;
 mod telemetry;
@@ -38,6 +39,8 @@ enum Command {
     Intercept(Box<intercept::InterceptArgs>),
     /// Waits until the proxy of this network namespace is ready.
     Wait(wait::WaitArgs),
+    /// Waits until the application of this network namespace has ended.
+    Linger(linger::LingerArgs),
 }
 
 /// Does what the command line of `weft-proxy` asks for. Ends the process where the command line is wrong.
@@ -50,5 +53,6 @@ pub fn run() -> anyhow::Result<()> {
         Command::Run => app::run(config::Config::from_env(|name| std::env::var(name).ok())?),
         Command::Intercept(args) => args.run(),
         Command::Wait(args) => args.run(),
+        Command::Linger(args) => args.run(),
     }
 }

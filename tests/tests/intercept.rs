@@ -37,6 +37,11 @@ fn main() -> ExitCode {
         add("printing changes nothing", |w, b| Box::pin(printing(w, b)));
         add("UDP is left alone", |w, b| Box::pin(udp(w, b)));
     }
+    trials.push(trial("auto: what the kernel can't do by nft is done by iptables", LIMIT, fallback));
+    for backend in ["nft", "iptables", "auto"] {
+        let name = format!("{backend}: CAP_NET_ADMIN and a read-only file system are enough");
+        trials.push(trial(&name, LIMIT, move |world| least_privilege(world, backend)));
+    }
     run(trials)
 }
 
@@ -192,6 +197,33 @@ async fn udp(world: World, backend: &str) -> Result<()> {
     let (length, from) = server.recv_from(&mut buffer).await?;
     ensure!(buffer.get(..length) == Some(b"query") && from.ip() == pod.address(0).ip(), "{length} bytes from {from}");
     query.await??;
+    Ok(())
+}
+
+/// An `nft` that says what nft says on a kernel without nf_tables comes first in the path.
+async fn fallback(world: World) -> Result<()> {
+    let (pod, other) = (pod_with_doors(&world, "web").await?, pod_with_app(&world, "api").await?);
+    let tools = tempfile::tempdir()?;
+    let nft = tools.path().join("nft");
+    std::fs::write(&nft, "#!/bin/sh\necho 'Error: Could not process rule: No such file or directory' >&2; exit 1\n")?;
+    std::fs::set_permissions(&nft, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let path = format!("{}:{}", tools.path().display(), std::env::var("PATH")?);
+    succeed(&pod, Command::new(proxy_program()?).arg("intercept").args(MARKED).env("PATH", path))?;
+    let target = other.address(APP);
+    ensure!(reached(&pod, target).await? == format!("outbound {target}"), "{target} does not come to the proxy");
+    ensure!(ruleset(&pod)?.contains("WEFT_OUTBOUND"), "not by iptables:\n{}", ruleset(&pod)?);
+    Ok(())
+}
+
+/// As the init container runs: root without any capability but one, and nowhere to write.
+async fn least_privilege(world: World, backend: &'static str) -> Result<()> {
+    let (pod, other) = (pod_with_doors(&world, "web").await?, pod_with_app(&world, "api").await?);
+    let script = "mount -o remount,ro,bind / && exec setpriv --no-new-privs --inh-caps=-all --bounding-set=-all,+net_admin -- \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(proxy_program()?);
+    succeed(&pod, command.args(["intercept", "--backend", backend]).args(MARKED))?;
+    let target = other.address(APP);
+    ensure!(reached(&pod, target).await? == format!("outbound {target}"), "{target} does not come to the proxy");
     Ok(())
 }
 

@@ -1,7 +1,5 @@
 //! Port 15000, loopback only: state dump, log level, drain.
 
-use std::net::SocketAddr;
-
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -38,7 +36,7 @@ struct Dump {
 
 #[derive(Debug, Serialize)]
 struct ControlPlane {
-    address: SocketAddr,
+    address: String,
     connected: bool,
 }
 
@@ -53,7 +51,7 @@ async fn config(State(admin): State<Admin>) -> Json<Dump> {
         node: admin.0.node_id.clone(),
         certificate: admin.certificate(),
         control_plane: ControlPlane {
-            address: admin.0.control_plane,
+            address: admin.0.control_plane.to_string(),
             connected: counts.is_some_and(|counts| counts.connected),
         },
         discovery: counts,

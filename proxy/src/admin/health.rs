@@ -1,4 +1,4 @@
-//! Port 15020: metrics and health.
+//! Port 15020: metrics, health and the application's probes.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -7,7 +7,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 
-use super::{Admin, Certificate};
+use super::{Admin, Certificate, probe};
 use crate::telemetry::metrics::CONTENT_TYPE;
 
 pub(super) fn router(admin: Admin) -> Router {
@@ -15,6 +15,7 @@ pub(super) fn router(admin: Admin) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(readyz))
+        .route("/probe/{container}/{kind}", get(probe::answer))
         .with_state(admin)
 }
 

@@ -13,26 +13,34 @@ use crate::drain::{self, Drain};
 /// The log of the test process, which there can be only one of.
 fn log() -> LogHandle {
     static LOG: OnceLock<LogHandle> = OnceLock::new();
-    let start = || {
-        let required = |name: &str| match name {
-            "WEFT_CONTROL_PLANE" => Some("127.0.0.1:15012".to_owned()),
-            name if name.starts_with("WEFT_POD_NAME") => Some("api".to_owned()),
-            "WEFT_TRUST_BUNDLE" | "WEFT_TOKEN_FILE" => Some("/nowhere".to_owned()),
-            _ => None,
-        };
-        crate::telemetry::init_logging(&Config::from_env(required).unwrap().telemetry).unwrap()
+    LOG.get_or_init(|| crate::telemetry::init_logging(&config("").telemetry).unwrap()).clone()
+}
+
+fn config(probes: &str) -> Config {
+    let variable = |name: &str| match name {
+        "WEFT_CONTROL_PLANE" => Some("127.0.0.1:15012".to_owned()),
+        name if name.starts_with("WEFT_POD_NAME") => Some("api".to_owned()),
+        "WEFT_TRUST_BUNDLE" | "WEFT_TOKEN_FILE" => Some("/nowhere".to_owned()),
+        "WEFT_POD_IPS" => Some("127.0.0.1".to_owned()),
+        "WEFT_PROBES" => Some(probes.to_owned()),
+        _ => None,
     };
-    LOG.get_or_init(start).clone()
+    Config::from_env(variable).unwrap()
 }
 
 fn admin() -> (Admin, Drain) {
+    admin_with_probes("")
+}
+
+pub(super) fn admin_with_probes(probes: &str) -> (Admin, Drain) {
     let (drainer, drain) = drain::channel();
     let admin = Admin(Arc::new(Shared {
         node_id: "api-0.shop".to_owned(),
-        control_plane: SocketAddr::from(([127, 0, 0, 1], 15012)),
+        control_plane: config("").control_plane.address,
         log: log(),
         drainer,
         registry: Registry::new(crate::telemetry::conditions::Conditions::default()),
+        prober: probe::Prober::new(&config(probes)),
         serving: OnceLock::new(),
     }));
     (admin, drain)

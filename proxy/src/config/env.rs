@@ -1,7 +1,7 @@
 //! Reading single variables, and collecting what is wrong with them.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -153,11 +153,6 @@ pub(super) fn text(text: &str) -> Result<String, String> {
 
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(text))
-}
-
-pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_| "is not an IP address with a port".to_owned())?;
-    if address.port() == 0 { Err("the port is 0".to_owned()) } else { Ok(address) }
 }
 
 pub(super) fn addresses(text: &str) -> Result<Vec<IpAddr>, String> {

@@ -49,11 +49,8 @@ fn all_faults_are_told_at_once_with_value_and_what_is_allowed() {
     sorted.sort_unstable();
     assert_eq!(sorted, expected);
 
-    let error = read(&[("WEFT_CONTROL_PLANE", "control:15012"), ("WEFT_DRAIN_GRACE", "soon")]).unwrap_err().to_string();
-    assert!(
-        error.contains("WEFT_CONTROL_PLANE=\"control:15012\": is not an IP address with a port; expected"),
-        "{error}"
-    );
+    let error = read(&[("WEFT_CONTROL_PLANE", "control"), ("WEFT_DRAIN_GRACE", "soon")]).unwrap_err().to_string();
+    assert!(error.contains("WEFT_CONTROL_PLANE=\"control\": has no port; expected"), "{error}");
     assert!(error.contains("WEFT_DRAIN_GRACE=\"soon\": "), "{error}");
 }
 
@@ -62,6 +59,13 @@ fn wrong_values_are_faults() {
     for (name, value) in [
         ("WEFT_CONTROL_PLANE", "10.0.0.1"),
         ("WEFT_CONTROL_PLANE", "10.0.0.1:0"),
+        ("WEFT_CONTROL_PLANE", "fd00::1:15012"),
+        ("WEFT_CONTROL_PLANE", "weft_control:15012"),
+        ("WEFT_CONTROL_PLANE", ":15012"),
+        ("WEFT_PROBES", "{}"),
+        ("WEFT_PROBES", r#"{"token": "", "probes": {}}"#),
+        ("WEFT_PROBES", r#"{"token": "t", "probes": {"web/liveness": {"port": 80}}}"#),
+        ("WEFT_PROBES", r#"{"token": "t", "probes": {"web/liveness": {"port": 80, "httpGet": {"path": "/\u0000"}}}}"#),
         ("WEFT_TRUST_DOMAIN", "not a domain"),
         ("WEFT_POD_NAME", "-api"),
         ("WEFT_POD_NAMESPACE", "a.b"),
@@ -85,6 +89,36 @@ fn wrong_values_are_faults() {
     ] {
         assert_eq!(faults(&[(name, value)]), [name], "{value}");
     }
+}
+
+#[test]
+fn the_control_plane_may_have_a_name() {
+    for (written, host, port) in [
+        ("weft-control.weft-system.svc:15012", "weft-control.weft-system.svc", 15012),
+        ("weft-control.weft-system.svc.cluster.local.:1", "weft-control.weft-system.svc.cluster.local.", 1),
+        ("10.96.0.2:15012", "10.96.0.2", 15012),
+        ("[fd00::2]:15012", "fd00::2", 15012),
+    ] {
+        let address = read(&[("WEFT_CONTROL_PLANE", written)]).unwrap().control_plane.address;
+        assert_eq!((address.host.as_ref(), address.port), (host, port));
+        assert_eq!(address.to_string(), written);
+    }
+}
+
+#[test]
+fn probes_are_read_as_injection_writes_them() {
+    let written = r#"{"token": "t", "probes": {
+        "web/liveness": {"port": 8080, "httpGet": {"path": "live?x", "port": "http", "httpHeaders": [{"name": "Host", "value": "a"}]}},
+        "web/readiness": {"port": 8443, "timeoutSeconds": 3, "httpGet": {"scheme": "HTTPS", "port": 8443}},
+        "db/startup": {"port": 5432, "tcpSocket": {"port": 5432}},
+        "api/startup": {"port": 9090, "grpc": {"port": 9090, "service": null}}}}"#;
+    let probes = read(&[("WEFT_PROBES", written)]).unwrap().admin.probes;
+    let question = |name: &str| format!("{:?}", probes.by_name[name].question);
+    assert_eq!(question("web/liveness"), r#"Http { secure: false, path: /live?x, headers: [("host", "a")] }"#);
+    assert_eq!(question("web/readiness"), "Http { secure: true, path: /, headers: [] }");
+    assert_eq!((question("db/startup"), question("api/startup")), ("Tcp".into(), r#"Grpc { service: "" }"#.into()));
+    assert_eq!(probes.by_name["web/liveness"].timeout, Duration::from_secs(1));
+    assert_eq!(probes.by_name["web/readiness"].timeout, Duration::from_secs(3));
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl ControlPlane {
 
     fn settings(&self, address: SocketAddr) -> Settings {
         Settings {
-            target: Target { address, spiffe_id: self.id(), mark: None },
+            target: Target { address: address.into(), spiffe_id: self.id(), mark: None },
             id: WEB.parse().unwrap(),
             trust_bundle: self.0.dir.path().join("bundle"),
             token_file: self.0.dir.path().join("token"),
@@ -196,7 +196,7 @@ async fn causes_are_named() {
     let said = cause(&settings).await;
     assert!(said.contains(WEB) && said.contains("weft-control"), "{said}");
 
-    settings.target.address = (Ipv4Addr::LOCALHOST, 1).into();
+    settings.target.address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1)).into();
     let said = cause(&settings).await;
     assert!(said.contains("127.0.0.1:1") && said.contains("refused"), "{said}");
 

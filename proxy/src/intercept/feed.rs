@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::iptables::{Family, Hooked, OUTPUT_JUMP, PREROUTING_JUMP};
+use super::Backend;
+use super::iptables::{Family, Hooked, OUTPUT_JUMP, PREROUTING_JUMP, Tools};
 
 /// Where system tools are, even if `PATH` does not say so.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
@@ -23,14 +24,25 @@ pub(super) enum FeedError {
     /// Ran, and refused.
     #[error("{tool} failed: {}{}", said.trim(), advice(said))]
     Refused { tool: &'static str, said: String },
+    /// Several were tried.
+    #[error("no tool can do it:{}", .0.iter().map(|error| format!("\n- {error}")).collect::<String>())]
+    All(Vec<FeedError>),
 }
 
-pub(super) fn nft_is_installed() -> bool {
-    find("nft").is_some()
+impl FeedError {
+    /// Whether no other tool could do better.
+    pub(super) fn lacks_privilege(&self) -> bool {
+        matches!(self, Self::Refused { said, .. } if says(said, &NO_PRIVILEGE))
+    }
 }
 
-pub(super) fn iptables_is_installed() -> bool {
-    find(Family::V4.restore()).is_some()
+pub(super) fn is_installed(backend: Backend) -> bool {
+    let tool = match backend {
+        Backend::Auto | Backend::Nft => "nft",
+        Backend::Iptables => Family::V4.restore(Tools::Default),
+        Backend::IptablesLegacy => Family::V4.restore(Tools::Legacy),
+    };
+    find(tool).is_some()
 }
 
 /// Feeds one transaction to nft.
@@ -39,13 +51,14 @@ pub(super) fn to_nft(script: &str) -> Result<(), FeedError> {
 }
 
 /// Feeds one transaction for each address family that the kernel has.
-pub(super) fn to_iptables(script: impl Fn(Family, Hooked) -> String) -> Result<(), FeedError> {
+pub(super) fn to_iptables(tools: Tools, script: impl Fn(Family, Hooked) -> String) -> Result<(), FeedError> {
     for family in Family::BOTH {
         if family == Family::V6 && !kernel_has_ipv6() {
             continue;
         }
-        let hooked = Hooked { output: is_there(family, OUTPUT_JUMP)?, prerouting: is_there(family, PREROUTING_JUMP)? };
-        feed(family.restore(), "iptables", &["--noflush", LOCK_WAIT], &script(family, hooked))?;
+        let is_there = |jump| is_there(family.tool(tools), jump);
+        let hooked = Hooked { output: is_there(OUTPUT_JUMP)?, prerouting: is_there(PREROUTING_JUMP)? };
+        feed(family.restore(tools), "iptables", &["--noflush", LOCK_WAIT], &script(family, hooked))?;
     }
     Ok(())
 }
@@ -55,8 +68,7 @@ fn kernel_has_ipv6() -> bool {
 }
 
 /// Whether a rule is in the table `nat`. A tool that fails for another reason fails again, with words, when it is fed.
-fn is_there(family: Family, rule: &str) -> Result<bool, FeedError> {
-    let tool = family.tool();
+fn is_there(tool: &'static str, rule: &str) -> Result<bool, FeedError> {
     let path = find(tool).ok_or(FeedError::Missing { tool, package: "iptables" })?;
     let status = Command::new(path)
         .args([LOCK_WAIT, "--table", "nat", "--check"])
@@ -94,12 +106,19 @@ fn find(tool: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(tool)).find(|path| path.is_file())
 }
 
+/// How tools say that a privilege is missing.
+const NO_PRIVILEGE: [&str; 3] = ["Operation not permitted", "Permission denied", "must be root"];
+
+fn says(said: &str, parts: &[&str]) -> bool {
+    parts.iter().any(|part| said.contains(part))
+}
+
 /// What a tool's message most likely means, as a sentence to append; empty where that is not known.
 pub(super) fn advice(said: &str) -> &'static str {
-    let says = |parts: &[&str]| parts.iter().any(|part| said.contains(part));
-    if says(&["Operation not permitted", "Permission denied", "must be root"]) {
-        "\nThe rules need CAP_NET_ADMIN (iptables CAP_NET_RAW, too) in the pod's network namespace: run as root, and \
-         give the init container securityContext.capabilities.add [NET_ADMIN, NET_RAW]"
+    let says = |parts: &[&str]| says(said, parts);
+    if says(&NO_PRIVILEGE) {
+        "\nThe rules need CAP_NET_ADMIN in the pod's network namespace (iptables-legacy CAP_NET_RAW, too): run as root, and \
+         give the init container securityContext.capabilities.add [NET_ADMIN]"
     } else if says(&["xtables lock", "xtables.lock"]) {
         "\nAnother program holds iptables' lock, or /run is read-only: try again, or mount an emptyDir on /run"
     } else if says(&["Table does not exist", "can't initialize", "No chain/target/match", "Couldn't load"]) {

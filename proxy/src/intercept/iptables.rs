@@ -15,6 +15,15 @@ pub(super) const OUTPUT_JUMP: &str = "OUTPUT -p tcp -j WEFT_OUTBOUND";
 /// The jump to our chain for what the pod is sent.
 pub(super) const PREROUTING_JUMP: &str = "PREROUTING -p tcp -j WEFT_INBOUND";
 
+/// Which of iptables' implementations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tools {
+    /// What the image calls iptables, usually that over nf_tables.
+    Default,
+    /// That over the kernel's older tables.
+    Legacy,
+}
+
 /// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
@@ -33,18 +42,22 @@ impl Family {
     pub(super) const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
     /// The tool for single rules.
-    pub(super) fn tool(self) -> &'static str {
-        match self {
-            Self::V4 => "iptables",
-            Self::V6 => "ip6tables",
+    pub(super) fn tool(self, tools: Tools) -> &'static str {
+        match (self, tools) {
+            (Self::V4, Tools::Default) => "iptables",
+            (Self::V6, Tools::Default) => "ip6tables",
+            (Self::V4, Tools::Legacy) => "iptables-legacy",
+            (Self::V6, Tools::Legacy) => "ip6tables-legacy",
         }
     }
 
     /// The tool that is fed whole tables.
-    pub(super) fn restore(self) -> &'static str {
-        match self {
-            Self::V4 => "iptables-restore",
-            Self::V6 => "ip6tables-restore",
+    pub(super) fn restore(self, tools: Tools) -> &'static str {
+        match (self, tools) {
+            (Self::V4, Tools::Default) => "iptables-restore",
+            (Self::V6, Tools::Default) => "ip6tables-restore",
+            (Self::V4, Tools::Legacy) => "iptables-legacy-restore",
+            (Self::V6, Tools::Legacy) => "ip6tables-legacy-restore",
         }
     }
 }
@@ -56,7 +69,7 @@ impl Hooked {
 
 /// A script for each family under a heading, for people.
 pub(super) fn for_each_family(script: impl Fn(Family) -> String) -> String {
-    Family::BOTH.map(|family| format!("# {} --noflush\n{}", family.restore(), script(family))).concat()
+    Family::BOTH.map(|family| format!("# {} --noflush\n{}", family.restore(Tools::Default), script(family))).concat()
 }
 
 /// Fills our chains anew and adds the jumps that are not there.

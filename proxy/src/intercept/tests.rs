@@ -94,3 +94,37 @@ fn says_what_is_missing() {
     }
     assert_eq!(feed::advice("syntax error"), "");
 }
+
+/// What `auto` does where these are installed, and these fail with the words; the tools that it tried.
+fn tried(installed: &[Backend], failing: &[(Backend, &str)]) -> (Vec<Backend>, Result<(), String>) {
+    let tried = std::cell::RefCell::new(Vec::new());
+    let work = |backend| {
+        tried.borrow_mut().push(backend);
+        match failing.iter().find(|(failing, _)| *failing == backend) {
+            Some((_, said)) => Err(FeedError::Refused { tool: "tool", said: (*said).to_owned() }),
+            None => Ok(()),
+        }
+    };
+    let done = first_that_works(|backend| installed.contains(&backend), work).map_err(|error| error.to_string());
+    (tried.into_inner(), done)
+}
+
+#[test]
+fn auto_tries_what_is_installed_until_the_kernel_can_do_it() {
+    let missing = "Error: Could not process rule: No such file or directory";
+    assert_eq!(tried(&ALL, &[]), (vec![Backend::Nft], Ok(())));
+    assert_eq!(tried(&ALL, &[(Backend::Nft, missing)]), (vec![Backend::Nft, Backend::Iptables], Ok(())));
+    let failing = [(Backend::Nft, missing), (Backend::Iptables, missing)];
+    assert_eq!(tried(&ALL, &failing), (ALL.to_vec(), Ok(())));
+    assert_eq!(tried(&[Backend::Iptables], &[]), (vec![Backend::Iptables], Ok(())));
+    let (_, error) = tried(&[Backend::Nft, Backend::Iptables], &failing);
+    assert!(error.unwrap_err().starts_with("no tool can do it:\n- tool failed"));
+}
+
+#[test]
+fn auto_does_not_hide_that_a_privilege_is_missing() {
+    let denied = "netlink: Error: cache initialization failed: Operation not permitted";
+    let (tried, error) = tried(&ALL, &[(Backend::Nft, denied)]);
+    assert_eq!(tried, [Backend::Nft]);
+    assert!(error.unwrap_err().contains("NET_ADMIN"));
+}
