@@ -84,6 +84,15 @@ impl Cluster {
         self.mesh.get_or_try_init(|| mesh::install(self)).await.map(drop)
     }
 
+    /// How the pods are, and what the control plane logged last.
+    pub(super) async fn pods_and_logs(&self) -> String {
+        let pods = self.kubectl(["get", "pods", "-A", "-o", "wide"]).await;
+        let selector = "app.kubernetes.io/name=weft-control";
+        let logs = ["logs", "-n", mesh::SYSTEM_NAMESPACE, "-l", selector, "--tail=25", "--prefix"];
+        let logs = self.kubectl(logs).await;
+        [pods, logs].map(|said| said.unwrap_or_else(|error| error.to_string())).join("\n")
+    }
+
     /// A line for the shell that leads into the cluster's namespaces, with `kubectl` and `helm` on the path.
     pub fn how_to_enter(&self) -> String {
         format!(

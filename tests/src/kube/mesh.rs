@@ -42,9 +42,7 @@ impl Mesh {
             Ok(_) => Ok(()),
             Err(error) => {
                 let said = cluster.kubectl(["describe", "pods", "-n", SYSTEM_NAMESPACE]).await.unwrap_or_default();
-                let selector = "app.kubernetes.io/name=weft-control";
-                let logs = ["logs", "-n", SYSTEM_NAMESPACE, "-l", selector, "--tail=30", "--all-containers"];
-                Err(error.context(format!("{said}\n{}", cluster.kubectl(logs).await.unwrap_or_default())))
+                Err(error.context(format!("{said}\n{}", cluster.pods_and_logs().await)))
             }
         }
     }

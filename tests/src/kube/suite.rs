@@ -46,7 +46,7 @@ impl Suite {
             let (cluster, begin) = (Arc::clone(&stage.cluster), Instant::now());
             let result = stage.hand.run(limit, move || test(cluster));
             eprintln!("    {:.1} s", begin.elapsed().as_secs_f64());
-            result.map_err(|error| Failed::from(format!("{error:?}\n{}", stage.world.log_tails(LOG_LINES))))
+            result.map_err(|error| Failed::from(format!("{error:?}")))
         }));
     }
 
@@ -58,7 +58,11 @@ impl Suite {
     {
         self.bare(name, START + limit, move |cluster| async move {
             cluster.meshed().await.context("install Weft")?;
-            tokio::time::timeout(limit, test(cluster)).await.map_err(|_| anyhow!("still at it after {limit:?}"))?
+            let outcome = tokio::time::timeout(limit, test(Arc::clone(&cluster))).await;
+            match outcome.unwrap_or_else(|_| Err(anyhow!("still at it after {limit:?}"))) {
+                Ok(()) => Ok(()),
+                Err(error) => Err(anyhow!("{error:?}\n{}", cluster.pods_and_logs().await)),
+            }
         });
     }
 
@@ -106,7 +110,6 @@ fn println(line: &str) {
 
 /// What the trials share.
 struct Stage {
-    world: World,
     hand: Stagehand,
     cluster: Arc<Cluster>,
 }
@@ -130,7 +133,7 @@ fn make_stage() -> Result<Stage> {
         Ok(cluster)
     };
     let cluster = hand.run(START, making).with_context(|| world.log_tails(LOG_LINES))?;
-    Ok(Stage { world, hand, cluster })
+    Ok(Stage { hand, cluster })
 }
 
 type Job = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;

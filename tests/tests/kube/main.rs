@@ -6,12 +6,16 @@ use std::time::Duration;
 use weft_tests::kube::run;
 
 mod basics;
+mod chart;
+mod definitions;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     run(|suite| {
         basics::add(suite);
+        definitions::add(suite);
+        chart::add(suite);
         suite.hold();
     })
 }
