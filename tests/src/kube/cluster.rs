@@ -28,7 +28,8 @@ pub struct Cluster {
     places: Places,
     client: Client,
     api_server: Mutex<Process>,
-    mesh: OnceCell<()>,
+    /// Whether Weft is installed, or why it could not be.
+    mesh: OnceCell<Result<(), String>>,
     /// Whatever else runs; killed when dropped.
     _processes: Vec<Process>,
 }
@@ -81,7 +82,8 @@ impl Cluster {
     /// # Errors
     /// Where it does not become ready; with what the cluster says.
     pub async fn meshed(&self) -> Result<()> {
-        self.mesh.get_or_try_init(|| mesh::install(self)).await.map(drop)
+        let install = async || mesh::install(self).await.map_err(|error| format!("{error:?}"));
+        self.mesh.get_or_init(install).await.clone().map_err(anyhow::Error::msg)
     }
 
     /// How the pods are, and what the control plane logged last.

@@ -52,6 +52,6 @@ impl Mesh {
 pub(super) async fn install(cluster: &Cluster) -> Result<()> {
     let definitions = cluster.programs().join("gateway-api/config/crd/experimental");
     let path = definitions.to_str().context("a path that is not UTF-8")?;
-    cluster.kubectl(["apply", "--server-side", "-f", path]).await.context("install the Gateway API")?;
+    cluster.kubectl(["apply", "--server-side", "-k", path]).await.context("install the Gateway API")?;
     Mesh::install(cluster, &[]).await
 }

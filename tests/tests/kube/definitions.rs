@@ -62,7 +62,7 @@ async fn bad(cluster: Arc<Cluster>) -> Result<()> {
         ("TrafficPolicy", "targetRefs: [{kind: Service, name: api}]\n  requests: {timeout: 25h}", "0s to 24h"),
         (
             "TrafficPolicy",
-            "targetRefs: [{kind: Service, name: api}]\n  loadBalancing: {algorithm: RingHash}",
+            "targetRefs: [{kind: Service, name: api}]\n  loadBalancer: {algorithm: RingHash}",
             "hashOn is needed by RingHash and Maglev",
         ),
     ];

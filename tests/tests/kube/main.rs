@@ -7,7 +7,9 @@ use weft_tests::kube::run;
 
 mod basics;
 mod chart;
+// mod conformance;
 mod definitions;
+mod install;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -16,6 +18,9 @@ fn main() -> ExitCode {
         basics::add(suite);
         definitions::add(suite);
         chart::add(suite);
+        install::add(suite);
+        // conformance::add(suite);
+        install::add_last(suite);
         suite.hold();
     })
 }
