@@ -23,18 +23,20 @@ use crate::registry::files::OpenError;
 use crate::registry::{Fault, Registry};
 use crate::status::StatusService;
 use crate::traffic::store::StoreError;
-use crate::traffic::{Shifter, Store, Traffic, rollout};
+use crate::traffic::{Shifter, Traffic, rollout};
 use crate::xds::{Discovery, Publisher};
 
 mod cluster;
 mod joiner;
 mod listeners;
 mod serve;
+mod shared;
 mod state;
 
 use joiner::Joiner;
 use listeners::Listeners;
 use serve::ServeError;
+use shared::Shared;
 use state::StateFolder;
 
 /// How long open connections may take to end at shutdown.
@@ -139,14 +141,21 @@ impl App {
         };
         let authority = watch::channel(Arc::new(state.authority(&config.trust_domain)?)).1;
         let identity = own::certify(&authority.borrow(), config.cert_lifetime)?;
-        let store = Arc::new(Store::open(&state.path().join("weft.redb"))?);
+        let mut background = JoinSet::new();
+        let Shared { store, leading, peers } = match &cluster {
+            None => Shared::alone(&state)?,
+            Some(cluster) => {
+                let tasks = shared::Tasks { shutdown: &shutdown, servers: &mut servers, background: &mut background };
+                Shared::of(cluster, &registry, &metrics, tasks).await
+            }
+        };
 
         let options = MeshOptions { trust_domain: config.trust_domain.clone(), default_mtls: config.default_mtls };
         let mut joiner = Joiner { manifests: registry.manifests.clone(), splits: store.subscribe(), options };
         let publisher = Arc::new(Publisher::new(joiner.mesh(), Arc::clone(&metrics)));
         let board = watch::Sender::default();
         let loads = Loads::new(config.load_report_interval, Arc::clone(&metrics));
-        let shifter = Shifter::open(Arc::clone(&store), Arc::clone(&publisher), Arc::clone(&loads))?;
+        let shifter = Shifter::open(Arc::clone(&store), Arc::clone(&publisher), Arc::clone(&loads), peers);
         let traffic = Traffic::new(
             Arc::clone(&store),
             Arc::clone(&publisher),
@@ -173,9 +182,8 @@ impl App {
         let tls = (!addresses.api.ip().is_loopback()).then(|| identity.clone());
         servers.spawn(serve::api(listeners.api, api_router, tls, shutdown.clone()));
 
-        let mut background = JoinSet::new();
         background.spawn(joiner.run(Arc::clone(&publisher)));
-        background.spawn(shifter.run());
+        background.spawn(shifter.run(leading.clone()));
         background.spawn(rollout::track(store.subscribe(), Arc::clone(&publisher), board));
         background.spawn(report_faults(registry.faults.clone(), Arc::clone(&metrics)));
         background.spawn(own::keep_fresh(identity, authority.clone(), config.cert_lifetime));
@@ -187,6 +195,7 @@ impl App {
                 config,
                 registry: &registry,
                 publisher: &publisher,
+                leading: &leading,
                 authority: &authority,
                 metrics: &metrics,
                 shutdown: &shutdown,

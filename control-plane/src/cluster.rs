@@ -7,6 +7,11 @@ use kube::config::{InClusterError, KubeConfigOptions, KubeconfigError};
 
 use crate::config::ClusterConfig;
 
+pub mod bundle;
+pub mod leader;
+pub mod peers;
+pub mod statuses;
+
 /// How long the API server may take to take a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 

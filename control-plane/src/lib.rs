@@ -16,6 +16,7 @@ pub mod ca;
 pub mod cluster;
 pub mod config;
 pub mod inject;
+pub mod leading;
 pub mod load;
 pub mod mesh;
 pub mod metrics;

@@ -24,7 +24,7 @@ mod route;
 mod split;
 
 pub use changes::Changes;
-pub use conflicts::{Conflict, FieldStep, Subject, conflicts};
+pub use conflicts::{Conflict, FieldStep, Reason, Subject, conflicts};
 pub use fault_injection::{Abort, FaultInjection};
 pub use grant::ReferenceGrant;
 pub use manifests::{

@@ -25,6 +25,8 @@ pub struct Metrics {
     pub certificates_issued: Counter,
     /// `weft_control_registry_faults`: faults in the registry now.
     pub registry_faults: Gauge,
+    /// `weft_control_leader`: 1 while this replica does what one does for all.
+    pub leader: Gauge,
     /// `weft_control_load_reports_total`: load reports taken in.
     pub load_reports: Counter,
     /// `weft_control_load_dropped_total`: clusters of load reports that found no room.
@@ -58,6 +60,8 @@ impl Default for Metrics {
         registry.register("load_dropped", "Clusters of load reports that found no room", load_dropped.clone());
         registry.register("load_slots", "Parts of load reports that are kept", load_slots.clone());
         registry.register("registry_faults", "Faults in the registry's manifests now", registry_faults.clone());
+        let leader = Gauge::default();
+        registry.register("leader", "1 while this replica writes statuses and runs shifts", leader.clone());
         for kind in ResourceKind::ALL {
             // From the first scrape on, so that rates have a beginning.
             drop(pushes.get_or_create(&KindLabel(kind)));
@@ -68,6 +72,7 @@ impl Default for Metrics {
             proxies,
             certificates_issued,
             registry_faults,
+            leader,
             load_reports,
             load_dropped,
             load_slots,

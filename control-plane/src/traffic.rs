@@ -25,7 +25,7 @@ mod watch;
 pub use error::TrafficError;
 pub use service::Traffic;
 pub use shift::Shifter;
-pub use store::Store;
+pub use store::{ClusterStore, DiskStore, Store};
 
 use crate::mesh::{ObjectName, Split, SplitBackend};
 

@@ -35,9 +35,15 @@ pub struct Args {
 /// Options that every command takes.
 #[derive(Debug, clap::Args)]
 pub struct Global {
-    /// The control plane's API
-    #[arg(long, global = true, env = "WEFT_SERVER", value_name = "URL", default_value = "http://127.0.0.1:15080")]
-    pub server: Server,
+    /// The control plane's API; without it the cluster that kubeconfig names, or without one http://127.0.0.1:15080
+    #[arg(long, global = true, env = "WEFT_SERVER", value_name = "URL")]
+    pub server: Option<Server>,
+    /// The context of kubeconfig whose cluster is meant; the current one where it is left out
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "server")]
+    pub context: Option<String>,
+    /// The namespace that Weft is installed in
+    #[arg(long, global = true, env = "WEFT_NAMESPACE", value_name = "NS", default_value = "weft-system")]
+    pub system_namespace: String,
     /// A file that holds the API's token; not needed on loopback unless the control plane was given one
     #[arg(long, global = true, env = "WEFT_API_TOKEN_FILE", value_name = "PATH")]
     pub token_file: Option<PathBuf>,
@@ -166,6 +172,13 @@ impl Server {
     #[must_use]
     pub fn uri(&self) -> &Uri {
         &self.0
+    }
+}
+
+impl Default for Server {
+    /// Where `weft-control` listens on this machine.
+    fn default() -> Self {
+        Self(Uri::from_static("http://127.0.0.1:15080"))
     }
 }
 

@@ -35,7 +35,7 @@ impl Failure {
     }
 
     /// From the status of a call to `server`; `target` is the Service that the call was about.
-    pub(crate) fn from_status(status: &Status, server: &Server, target: Option<Target<'_>>) -> Self {
+    pub(crate) fn from_status(status: &Status, server: &dyn fmt::Display, target: Option<Target<'_>>) -> Self {
         let what = match status.code() {
             Code::Unavailable => format!("the control plane at {server} did not answer: {}", reason(status)),
             Code::DeadlineExceeded | Code::Cancelled => format!("the control plane at {server} took too long"),
@@ -67,7 +67,7 @@ pub(crate) struct Target<'a> {
 }
 
 const POINT_AT_SERVER: &str = "name the API's address with --server URL or WEFT_SERVER; it listens on port 15080 where \
-     weft-control runs, on loopback unless WEFT_API_ADDR says otherwise";
+     weft-control runs, on loopback unless WEFT_API_ADDR says otherwise; or name a cluster with KUBECONFIG and --context";
 
 fn next_step(code: Code, target: Option<Target<'_>>) -> Option<String> {
     let step = match (code, target) {

@@ -5,6 +5,7 @@
 
 pub mod args;
 mod client;
+mod cluster;
 pub mod demo;
 mod failure;
 mod inject;

@@ -23,12 +23,19 @@ pub(crate) async fn run(
     global: &Global,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let mut client = Client::connect(global).await?;
     let request = ListProxiesRequest { namespace: namespace.unwrap_or_default() };
-    let answer = client.status.list_proxies(request).await;
-    let proxies = answer.map_err(|status| client.failure(&status, None))?.into_inner().proxies;
-    let answer = client.status.list_faults(ListFaultsRequest {}).await;
-    let faults = answer.map_err(|status| client.failure(&status, None))?.into_inner().faults;
+    let (mut proxies, mut faults) = (Vec::new(), Vec::new());
+    for mut client in Client::connect_all(global).await? {
+        let answer = client.status.list_proxies(request.clone()).await;
+        proxies.extend(answer.map_err(|status| client.failure(&status, None))?.into_inner().proxies);
+        let answer = client.status.list_faults(ListFaultsRequest {}).await;
+        for fault in answer.map_err(|status| client.failure(&status, None))?.into_inner().faults {
+            if !faults.contains(&fault) {
+                faults.push(fault);
+            }
+        }
+    }
+    proxies.sort_by(|a: &Proxy, b| a.node.cmp(&b.node));
     let overview = Overview { proxies, faults };
     match global.output {
         Output::Json => output::json(out, &overview),

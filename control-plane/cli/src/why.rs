@@ -44,11 +44,23 @@ struct Answer {
 
 /// Explains a request and prints it to `out`.
 pub(crate) async fn run(args: WhyArgs, global: &Global, out: &mut impl Write) -> anyhow::Result<()> {
-    let mut client = Client::connect(global).await?;
     let node = format!("{}.{}", args.pod, args.place.namespace);
-    let mut gathered = Gathered::default();
-    let request = GetConfigurationRequest { node: node.clone(), ..first(&args) };
-    let dialled = gathered.ask(&mut client, request).await?;
+    let mut asked_first = None;
+    for mut client in Client::connect_all(global).await? {
+        let mut gathered = Gathered::default();
+        let request = GetConfigurationRequest { node: node.clone(), ..first(&args) };
+        let dialled = gathered.ask(&mut client, request).await?;
+        // The replica that the proxy is connected to knows what it holds.
+        if gathered.connected || asked_first.is_none() {
+            let connected = gathered.connected;
+            asked_first = Some((client, gathered, dialled));
+            if connected {
+                break;
+            }
+        }
+    }
+    let (mut client, mut gathered, dialled) =
+        asked_first.ok_or_else(|| Failure::new("there is no control plane to ask"))?;
     let dialled = match &args.destination {
         Destination::Address(address) => address.to_string(),
         Destination::Service { .. } => {

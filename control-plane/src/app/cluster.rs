@@ -10,7 +10,10 @@ use weft_certs::authority::Authority;
 use super::StartError;
 use super::serve::ServeError;
 use crate::cluster::Cluster;
+use crate::cluster::bundle::BundlePublisher;
+use crate::cluster::statuses::StatusWriter;
 use crate::config::Config;
+use crate::leading::Leading;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::xds::Publisher;
@@ -21,6 +24,8 @@ pub(super) struct Parts<'a> {
     pub(super) config: &'a Config,
     pub(super) registry: &'a Registry,
     pub(super) publisher: &'a Arc<Publisher>,
+    /// Whether this replica does what one does for all.
+    pub(super) leading: &'a Leading,
     /// The CA as it is; another one when the Secret changes.
     pub(super) authority: &'a watch::Receiver<Arc<Authority>>,
     pub(super) metrics: &'a Arc<Metrics>,
@@ -32,6 +37,12 @@ pub(super) struct Parts<'a> {
 }
 
 /// Starts it.
-pub(super) async fn start(_cluster: &Cluster, _parts: Parts<'_>) -> Result<(), StartError> {
+pub(super) async fn start(cluster: &Cluster, parts: Parts<'_>) -> Result<(), StartError> {
+    let (namespaces, authority) = (parts.registry.namespaces.clone(), parts.authority.clone());
+    let bundles = BundlePublisher::new(cluster.clone(), namespaces, authority, parts.leading.clone());
+    parts.background.spawn(bundles.run());
+    let publisher = Arc::clone(parts.publisher);
+    let statuses = StatusWriter::new(cluster.clone(), parts.registry, publisher, parts.leading.clone());
+    parts.background.spawn(statuses.run());
     Ok(())
 }

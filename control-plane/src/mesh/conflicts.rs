@@ -17,8 +17,29 @@ pub struct Conflict {
     pub subject: Subject,
     /// The field.
     pub field: Vec<FieldStep>,
+    /// Why, as a word.
+    pub reason: Reason,
     /// What is wrong with it, and what is done about it.
     pub message: String,
+}
+
+/// Why something is not in force, as the Gateway API's conditions tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The Service that a route is for is not there, or lacks the port.
+    NoMatchingParent,
+    /// A Service that it sends to is not there, or lacks the port.
+    BackendNotFound,
+    /// It is in another namespace, which doesn't permit it.
+    RefNotPermitted,
+    /// The FaultInjection that a rule names is not there.
+    FilterNotFound,
+    /// The Service that a policy is for, or that it asks, is not there.
+    TargetNotFound,
+    /// Another one comes before it.
+    Conflicted,
+    /// It has its effect, but not all of it.
+    PartlyIneffective,
 }
 
 /// A manifest that can be in conflict with others.
@@ -67,42 +88,44 @@ impl Finder<'_> {
                 Place::Backend(place) => ("backendRefs", place, refused(route.kind)),
                 Place::Mirror(place) => ("filters", place, "nothing is mirrored there"),
             };
-            if let Some(why) = self.unresolved(route, reference) {
-                self.add_route(route, in_rule(reference.rule, list, place), format!("{why}; {what}"));
+            if let Some((reason, why)) = self.unresolved(route, reference) {
+                self.add_route(route, in_rule(reference.rule, list, place), reason, format!("{why}; {what}"));
             }
         }
         for (rule, fault) in route.faults() {
             if !self.manifests.fault_injections.contains_key(&fault.name) {
                 let message = format!("there is no FaultInjection {}; the rule answers 500", fault.name);
-                self.add_route(route, in_rule(rule, "filters", fault.filter), message);
+                self.add_route(route, in_rule(rule, "filters", fault.filter), Reason::FilterNotFound, message);
             }
         }
     }
 
     /// Why a Service that a route names cannot be sent to.
-    fn unresolved(&self, route: &Route, Reference { service, port, .. }: Reference<'_>) -> Option<String> {
+    fn unresolved(&self, route: &Route, Reference { service, port, .. }: Reference<'_>) -> Option<(Reason, String)> {
         if !self.index.permits(route, service) {
             let (theirs, ours) = (service.namespace.as_ref(), route.name.namespace.as_ref());
             let grant = format!("no ReferenceGrant in {theirs:?} lets {}s of {ours:?} name it", route.kind);
-            return Some(format!("Service {service} is in another namespace, and {grant}"));
+            return Some((Reason::RefNotPermitted, format!("Service {service} is in another namespace, and {grant}")));
         }
-        match self.manifests.services.get(service) {
-            None => Some(format!("there is no Service {service}")),
-            Some(known) if known.port(port).is_none() => Some(format!("Service {service} has no port {port}")),
-            Some(_) => None,
-        }
+        let why = match self.manifests.services.get(service) {
+            None => format!("there is no Service {service}"),
+            Some(known) if known.port(port).is_none() => format!("Service {service} has no port {port}"),
+            Some(_) => return None,
+        };
+        Some((Reason::BackendNotFound, why))
     }
 
     fn parent(&mut self, route: &Arc<Route>, parent: &ParentRef) {
         let field = vec![FieldStep::Key("spec"), FieldStep::Key("parentRefs"), FieldStep::Index(parent.place)];
         let (name, kind) = (&parent.service, route.kind);
         let Some(service) = self.manifests.services.get(name) else {
-            return self.add_route(route, field, format!("there is no Service {name}; the {kind} has no effect there"));
+            let message = format!("there is no Service {name}; the {kind} has no effect there");
+            return self.add_route(route, field, Reason::NoMatchingParent, message);
         };
         let ports: Vec<_> = service.ports.iter().filter(|port| parent.means(port)).collect();
         if ports.is_empty() {
             let message = format!("Service {name} has no such port; the {kind} has no effect there");
-            return self.add_route(route, field, message);
+            return self.add_route(route, field, Reason::NoMatchingParent, message);
         }
         let consumer = route.consumer(name).map(AsRef::as_ref);
         let mut ignored = Vec::new();
@@ -115,14 +138,16 @@ impl Finder<'_> {
         if parent.port.is_none() && parent.section.is_none() && ignored.len() < ports.len() {
             ignored.retain(|(_, why)| matches!(why, Ignored::LessSpecific(_)));
         }
+        let everywhere = ignored.len() == ports.len();
+        let reason = if everywhere { Reason::Conflicted } else { Reason::PartlyIneffective };
         for (port, why) in ignored {
-            let reason = match why {
+            let why = match why {
                 Ignored::LessSpecific(kind) => format!("has a {kind}, which is more specific"),
                 Ignored::Opaque => "is declared to speak no HTTP (appProtocol, its name or its number)".to_owned(),
                 Ignored::Http => "is declared to speak HTTP (appProtocol or its name)".to_owned(),
             };
-            let message = format!("port {port} of Service {name} {reason}; the {kind} has no effect there");
-            self.add_route(route, field.clone(), message);
+            let message = format!("port {port} of Service {name} {why}; the {kind} has no effect there");
+            self.add_route(route, field.clone(), reason, message);
         }
     }
 
@@ -152,15 +177,16 @@ impl Finder<'_> {
             }
         }
         for (route, message) in found {
-            self.add_route(&route, vec![FieldStep::Key("spec"), FieldStep::Key("parentRefs")], message);
+            let field = vec![FieldStep::Key("spec"), FieldStep::Key("parentRefs")];
+            self.add_route(&route, field, Reason::Conflicted, message);
         }
     }
 
     fn policy(&mut self, policy: &Arc<TrafficPolicy>) {
         for (place, target) in policy.targets.iter().enumerate() {
-            if let Some(message) = self.target(policy, target) {
+            if let Some((reason, message)) = self.target(policy, target) {
                 let field = vec![FieldStep::Key("spec"), FieldStep::Key("targetRefs"), FieldStep::Index(place)];
-                self.add_policy(policy, field, message);
+                self.add_policy(policy, field, reason, message);
             }
         }
         let Some(limit) = &policy.global_limit else { return };
@@ -170,35 +196,37 @@ impl Finder<'_> {
             let field = ["spec", "rateLimit", "global", "service"].map(FieldStep::Key).into();
             let done = if limit.fail_open { "requests pass" } else { "requests are refused" };
             let message = format!("there is no Service {} with a port {}; {done}", limit.service, limit.port);
-            self.add_policy(policy, field, message);
+            self.add_policy(policy, field, Reason::PartlyIneffective, message);
         }
     }
 
     /// Why a policy has no effect on a target, or not all.
-    fn target(&self, policy: &Arc<TrafficPolicy>, target: &PolicyTarget) -> Option<String> {
+    fn target(&self, policy: &Arc<TrafficPolicy>, target: &PolicyTarget) -> Option<(Reason, String)> {
         let name = &target.service;
         let Some(service) = self.manifests.services.get(name) else {
-            return Some(format!("there is no Service {name}; the policy has no effect there"));
+            let message = format!("there is no Service {name}; the policy has no effect there");
+            return Some((Reason::TargetNotFound, message));
         };
         let section = target.section.as_ref();
         if let Some(section) = section.filter(|section| !service.ports.iter().any(|port| port.name == **section)) {
-            return Some(format!("Service {name} has no port of the name {section:?}; the policy has no effect there"));
+            let message = format!("Service {name} has no port of the name {section:?}; the policy has no effect there");
+            return Some((Reason::TargetNotFound, message));
         }
         if let Some(older) = self.index.policies_by_service.get(name).and_then(|all| older(all, policy, target)) {
             let what = "is older and for the same; this one has no effect there";
-            return Some(format!("TrafficPolicy {} {what}", older.name));
+            return Some((Reason::Conflicted, format!("TrafficPolicy {} {what}", older.name)));
         }
         let limits = !policy.local_limits.is_empty() || policy.global_limit.is_some();
         let what = "speaks no HTTP: the policy's rate limits have no effect there";
-        (limits && opaque(service, target)).then(|| format!("Service {name} {what}"))
+        (limits && opaque(service, target)).then(|| (Reason::PartlyIneffective, format!("Service {name} {what}")))
     }
 
-    fn add_policy(&mut self, policy: &TrafficPolicy, field: Vec<FieldStep>, message: String) {
-        self.found.push(Conflict { subject: Subject::TrafficPolicy(policy.name.clone()), field, message });
+    fn add_policy(&mut self, policy: &TrafficPolicy, field: Vec<FieldStep>, reason: Reason, message: String) {
+        self.found.push(Conflict { subject: Subject::TrafficPolicy(policy.name.clone()), field, reason, message });
     }
 
-    fn add_route(&mut self, route: &Route, field: Vec<FieldStep>, message: String) {
-        self.found.push(Conflict { subject: Subject::Route((route.kind, route.name.clone())), field, message });
+    fn add_route(&mut self, route: &Route, field: Vec<FieldStep>, reason: Reason, message: String) {
+        self.found.push(Conflict { subject: Subject::Route((route.kind, route.name.clone())), field, reason, message });
     }
 }
 

@@ -73,6 +73,30 @@ pub enum TrafficError {
         /// What is stored; 0: nothing.
         current: u64,
     },
+    /// `FAILED_PRECONDITION`: what would be written is somebody else's.
+    #[error("the split of {service} is not written: {reason}")]
+    Foreign {
+        /// The Service.
+        service: ObjectName,
+        /// What is whose, and what to do.
+        reason: String,
+    },
+    /// `INVALID_ARGUMENT`: the API server takes no such route.
+    #[error("the split of {service} is not written: {reason}")]
+    Refused {
+        /// The Service.
+        service: ObjectName,
+        /// What the API server said.
+        reason: String,
+    },
+    /// `UNAVAILABLE`: the API server did not answer, or others wrote all the time.
+    #[error("the split of {service} could not be written now: {source}; try again")]
+    Unavailable {
+        /// The Service.
+        service: ObjectName,
+        /// What the store said.
+        source: StoreError,
+    },
     /// `INTERNAL`: the store failed.
     #[error("the split of {service} could not be stored; see the control plane's log")]
     Store {
@@ -91,6 +115,9 @@ impl TrafficError {
             StoreError::Stale { expected, current } => Self::Stale { service, expected, current },
             StoreError::Missing => Self::NoSplit(service),
             StoreError::Shifting(shift) => Self::Shifting { service, shift },
+            StoreError::Foreign(reason) => Self::Foreign { service, reason },
+            StoreError::Refused(reason) => Self::Refused { service, reason },
+            source @ (StoreError::Overtaken | StoreError::Cluster { .. }) => Self::Unavailable { service, source },
             source @ (StoreError::Database(_) | StoreError::Damaged { .. } | StoreError::Interrupted(_)) => {
                 Self::Store { service, source }
             }
@@ -99,11 +126,14 @@ impl TrafficError {
 
     fn code(&self) -> Code {
         match self {
-            Self::Invalid(_) => Code::InvalidArgument,
+            Self::Invalid(_) | Self::Refused { .. } => Code::InvalidArgument,
             Self::NoService(_) | Self::NoBackend(..) | Self::NoSplit(_) | Self::NoShift(_) => Code::NotFound,
-            Self::ManualRoutes { .. } | Self::Shifting { .. } | Self::Everything { .. } | Self::NotNow { .. } => {
-                Code::FailedPrecondition
-            }
+            Self::ManualRoutes { .. }
+            | Self::Foreign { .. }
+            | Self::Shifting { .. }
+            | Self::Everything { .. }
+            | Self::NotNow { .. } => Code::FailedPrecondition,
+            Self::Unavailable { .. } => Code::Unavailable,
             Self::Stale { .. } => Code::Aborted,
             Self::Store { .. } => Code::Internal,
         }
@@ -128,7 +158,11 @@ impl TrafficError {
                 let metadata: HashMap<_, _> = metadata.map(|(key, value)| (key.to_owned(), value.to_string())).into();
                 ErrorDetails::with_error_info("STALE_VERSION", DOMAIN, metadata)
             }
-            Self::Store { .. } => ErrorDetails::new(),
+            Self::Foreign { service, .. } => {
+                let violation = PreconditionViolation::new("HTTPROUTE", service.to_string(), self.to_string());
+                ErrorDetails::with_precondition_failure(vec![violation])
+            }
+            Self::Refused { .. } | Self::Unavailable { .. } | Self::Store { .. } => ErrorDetails::new(),
         }
     }
 }
@@ -144,7 +178,7 @@ fn describe(violations: &[FieldViolation]) -> String {
 
 impl From<TrafficError> for Status {
     fn from(error: TrafficError) -> Self {
-        if let TrafficError::Store { service, source } = &error {
+        if let TrafficError::Store { service, source } | TrafficError::Unavailable { service, source } = &error {
             tracing::error!(%service, error = source as &(dyn std::error::Error + 'static), "a split could not be stored");
         }
         Self::with_error_details(error.code(), error.to_string(), error.details())

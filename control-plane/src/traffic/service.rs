@@ -27,7 +27,7 @@ pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 /// `weft.traffic.v1.Traffic`
 #[derive(Clone)]
 pub struct Traffic {
-    store: Arc<Store>,
+    store: Arc<dyn Store>,
     publisher: Arc<Publisher>,
     shifter: Arc<Shifter>,
     board: watch::Receiver<Arc<Board>>,
@@ -37,7 +37,7 @@ pub struct Traffic {
 impl Traffic {
     /// The API over a store; `board` is what [`rollout::track`] keeps. Watches end when `shutdown` is cancelled.
     pub fn new(
-        store: Arc<Store>,
+        store: Arc<dyn Store>,
         publisher: Arc<Publisher>,
         shifter: Arc<Shifter>,
         board: watch::Receiver<Arc<Board>>,
@@ -60,7 +60,7 @@ impl Traffic {
         let backends = validate::backends(&self.publisher.mesh(), &service, &request.backends)?;
         let expected = request.expected_version;
         let author = author(caller);
-        let set = move |store: &Store, service: &ObjectName| store.set(service, &backends, expected, &author);
+        let set = move |store: &dyn Store, service: &ObjectName| store.set(service, &backends, expected, &author);
         let record = self.write(&service, set).await?;
         tracing::info!(%service, version = record.split.version, backends = ?record.split.backends, "a split was set");
         Ok(self.describe(&record))
@@ -115,10 +115,10 @@ impl Traffic {
     async fn write<T: Send + 'static>(
         &self,
         service: &ObjectName,
-        write: impl FnOnce(&Store, &ObjectName) -> Result<T, StoreError> + Send + 'static,
+        write: impl FnOnce(&dyn Store, &ObjectName) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, TrafficError> {
         let (store, key) = (Arc::clone(&self.store), service.clone());
-        match tokio::task::spawn_blocking(move || write(&store, &key)).await {
+        match tokio::task::spawn_blocking(move || write(&*store, &key)).await {
             Ok(written) => written.map_err(|error| TrafficError::from_store(service, error)),
             Err(error) => Err(TrafficError::from_store(service, StoreError::Interrupted(error))),
         }

@@ -1,7 +1,7 @@
 //! Shifts: a Service's traffic goes to a backend step by step, by itself, as long as what proxies report is good.
 //!
 //! ```text
-//! API ──> driver ──observes──> machine (pure) ──decides──> driver ──> store: split, shift and audit in one transaction
+//! API ──> driver ──observes──> machine (pure) ──decides──> driver ──> store: split, shift and audit in one
 //!           ^  ^                                              │
 //!           │  └── load reports of the backend (tally)        └──> board ──> watchers
 //!           └── rollout: which proxies have the step
@@ -13,6 +13,7 @@ mod describe;
 pub mod driver;
 pub mod limits;
 pub mod machine;
+pub mod peers;
 pub mod plan;
 
 pub(super) use describe::audit;

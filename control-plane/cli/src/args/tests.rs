@@ -38,7 +38,7 @@ fn a_server_is_plain_http_without_a_path() {
 fn global_options_may_come_last() {
     let args = parse("weft traffic set api v1=90 v2=10 -n shop --expect-version 3 -o json --server h:1").unwrap();
     assert_eq!(args.global.output, Output::Json);
-    assert_eq!(args.global.server.to_string(), "http://h:1");
+    assert_eq!(args.global.server.unwrap().to_string(), "http://h:1");
     let Command::Traffic(TrafficCommand::Set { service, backends, place, expect_version }) = args.command else {
         panic!("parsed as another command")
     };

@@ -10,10 +10,11 @@ use tokio::sync::mpsc;
 
 use super::object::Raw;
 use super::resource;
-use crate::mesh::ObjectName;
+use crate::mesh::{ObjectName, RouteKind};
 use crate::registry::decode::{Head, HeadMetadata};
 use crate::registry::fault::Report;
 use crate::registry::manifest::{self, Kind, Reading};
+use crate::traffic::store::is_split;
 
 /// How long a watch is open before another one goes on where it ended, seconds. A connection that died unnoticed is given
 /// up 5 s later.
@@ -60,7 +61,11 @@ impl Read {
         let head = HeadMetadata { name: metadata.name.clone(), namespace: metadata.namespace.clone() };
         let head = Head { metadata: head, ..Head::default() };
         let mut report = Report::default();
-        let reading = manifest::read_as(kind, &head, &object.value, &mut report);
+        let reading = match kind {
+            // The traffic store has it.
+            Kind::Route(RouteKind::Http) if is_split(&object.value) => Reading::Nothing,
+            _ => manifest::read_as(kind, &head, &object.value, &mut report),
+        };
         Self { name: name(object), generation: metadata.generation.unwrap_or_default(), reading, report }
     }
 }

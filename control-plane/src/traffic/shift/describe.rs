@@ -20,7 +20,7 @@ pub(in crate::traffic) fn shift(
     rollout: api::Rollout,
     now: Instant,
 ) -> api::Shift {
-    let StoredShift { machine, started_at, updated_at } = stored;
+    let StoredShift { machine, started_at, updated_at, .. } = stored;
     let plan = &machine.plan;
     let ran = if machine.is_active() { machine.ran(now).as_secs_f64() } else { 0.0 };
     api::Shift {

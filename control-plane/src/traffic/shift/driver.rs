@@ -9,16 +9,24 @@ use tokio::sync::{Notify, watch};
 use weft_api::traffic as api;
 use weft_api::xds::ResourceKind;
 
-use super::machine::{Command, Decision, Machine, Observation, changed_by_others};
+use super::machine::{Command, Decision, Machine, Observation, State, changed_by_others};
+use super::peers::{Peers, Seen, Sightings};
 use super::{Plan, describe};
-use crate::load::{Figures, Loads, Reporting, Tally};
+use crate::leading::Leading;
+use crate::load::{Figures, Loads, Tally};
 use crate::mesh::ObjectName;
 use crate::traffic::rollout;
-use crate::traffic::store::{Author, Change, ShiftWrite, Store, StoreError, StoredShift};
+use crate::traffic::store::{Author, Change, ShiftWrite, ShiftWritten, Store, StoreError, StoredShift, StoredShifts};
 use crate::xds::Publisher;
 
 /// How often shifts that are under way are looked at.
 const TICK: Duration = Duration::from_millis(100);
+/// How often a replica that doesn't lead looks at them.
+const FOLLOWERS_TICK: Duration = Duration::from_millis(500);
+/// How long to wait where a write failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// How often a person's word is tried again where another replica wrote in between.
+const TRIES: u32 = 3;
 /// How often it is looked up which proxies hold a Service's routes.
 const HOLDERS: Duration = Duration::from_millis(500);
 /// Who does what a shift does by itself.
@@ -28,8 +36,13 @@ const ITSELF: &str = "weft-control";
 pub type Shifts = BTreeMap<ObjectName, Arc<api::Shift>>;
 
 /// The shifts. Methods block: call them where blocking is fine.
+///
+/// Of several replicas one alone decides about shifts by itself; all of them look at them, and do what people say.
 pub struct Shifter {
-    store: Arc<Store>,
+    store: Arc<dyn Store>,
+    /// What is stored, also by other replicas.
+    stored: watch::Receiver<Arc<StoredShifts>>,
+    peers: Option<Arc<Peers>>,
     publisher: Arc<Publisher>,
     loads: Arc<Loads>,
     /// Held while a shift is decided about and written, so that a person's word and what proxies report come one after
@@ -46,18 +59,21 @@ struct Shift {
     tally: Option<Tally>,
     /// The pods whose proxies hold the Service's routes, as of a time.
     holders: Option<(Instant, Vec<ObjectName>)>,
-    /// How it was seen last.
+    /// How it was seen last by all replicas.
     seen: Seen,
+    /// How this one saw it.
+    own: Seen,
 }
 
-/// What a shift was seen to be like.
-#[derive(Clone, Default)]
-struct Seen {
-    version: u64,
-    rollout: api::Rollout,
-    reporting: Reporting,
-    figures: Figures,
-    recent: Figures,
+/// What a look at all shifts came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ticked {
+    /// None is under way.
+    Idle,
+    /// Some are.
+    UnderWay,
+    /// Some are, and a write failed.
+    Failed,
 }
 
 /// Why a command was not followed.
@@ -75,23 +91,25 @@ pub enum CommandError {
 }
 
 impl Shifter {
-    /// The shifts of a store. Those that were under way go on where they were, with a new interval.
-    ///
-    /// # Errors
-    /// When the store can't be read.
-    pub fn open(store: Arc<Store>, publisher: Arc<Publisher>, loads: Arc<Loads>) -> Result<Arc<Self>, StoreError> {
-        let shift = |stored| Shift { stored, tally: None, holders: None, seen: Seen::default() };
-        let mut shifts: BTreeMap<_, _> =
-            store.shifts()?.into_iter().map(|(name, stored)| (name, shift(stored))).collect();
-        for shift in shifts.values_mut().filter(|shift| shift.stored.machine.is_active()) {
-            shift.tally = Some(tally(&publisher, &loads, &shift.stored.machine.plan));
-            let machine = &shift.stored.machine;
+    /// The shifts of a store. Those that were under way go on where they were, with a new interval. `peers` are the other
+    /// replicas, where there can be some.
+    pub fn open(
+        store: Arc<dyn Store>,
+        publisher: Arc<Publisher>,
+        loads: Arc<Loads>,
+        peers: Option<Arc<Peers>>,
+    ) -> Arc<Self> {
+        let (stored, shifts, board, begun) =
+            (store.shifts(), Mutex::default(), watch::Sender::default(), Notify::new());
+        let shifter = Arc::new(Self { store, stored, peers, publisher, loads, shifts, board, begun });
+        let mut shifts = shifter.shifts.lock();
+        shifter.take_in(&mut shifts);
+        for machine in shifts.values().map(|shift| &shift.stored.machine).filter(|machine| machine.is_active()) {
             tracing::info!(service = %machine.plan.service, to = %machine.plan.to, step = machine.step, "a shift goes on");
         }
-        let (shifts, board, begun) = (Mutex::new(shifts), watch::Sender::default(), Notify::new());
-        let shifter = Arc::new(Self { store, publisher, loads, shifts, board, begun });
-        shifter.show(&shifter.shifts.lock());
-        Ok(shifter)
+        shifter.show(&shifts);
+        drop(shifts);
+        shifter
     }
 
     /// The latest shift of each Service.
@@ -99,18 +117,32 @@ impl Shifter {
         self.board.subscribe()
     }
 
-    /// Runs the shifts, until the task is dropped.
-    pub async fn run(self: Arc<Self>) {
+    /// Runs the shifts while this replica leads, until the task is dropped.
+    pub async fn run(self: Arc<Self>, mut leading: Leading) {
+        let mut stored = self.store.shifts();
         loop {
-            let shifter = Arc::clone(&self);
-            let under_way = tokio::task::spawn_blocking(move || shifter.tick(Instant::now())).await;
-            match under_way {
-                Ok(true) => tokio::time::sleep(TICK).await,
-                Ok(false) => self.begun.notified().await,
+            let (shifter, leads) = (Arc::clone(&self), leading.now());
+            let ticked = tokio::task::spawn_blocking(move || shifter.tick(Instant::now(), leads)).await;
+            let pause = match ticked {
+                Ok(Ticked::UnderWay) if leads => Some(TICK),
+                Ok(Ticked::UnderWay) => Some(FOLLOWERS_TICK),
+                Ok(Ticked::Failed) => Some(AFTER_FAILURE),
+                Ok(Ticked::Idle) => None,
                 Err(error) => {
                     tracing::error!(%error, "the shifts could not be looked at; trying again");
-                    tokio::time::sleep(TICK * 10).await;
+                    Some(AFTER_FAILURE)
                 }
+            };
+            let pause = async {
+                match pause {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => self.begun.notified().await,
+                }
+            };
+            tokio::select! {
+                () = pause => {}
+                () = leading.changed() => {}
+                changed = stored.changed() => if changed.is_err() { return },
             }
         }
     }
@@ -124,7 +156,8 @@ impl Shifter {
         let service = plan.service.clone();
         let mut machine = Machine::new(plan);
         let weights = machine.plan.weights(0);
-        let stored = StoredShift { machine: machine.clone(), started_at: author.at, updated_at: author.at };
+        let stored =
+            StoredShift { machine: machine.clone(), started_at: author.at, updated_at: author.at, revision: 0 };
         let reason = machine.plan.to_string();
         let write = ShiftWrite {
             change: Change::Set(&weights),
@@ -135,10 +168,11 @@ impl Shifter {
             reason: &reason,
             figures: None,
         };
-        machine.version = self.store.shift(&service, &write, author)?;
+        let written = self.store.shift(&service, &write, author)?;
+        machine.version = written.version;
         let tally = Some(tally(&self.publisher, &self.loads, &machine.plan));
-        let stored = StoredShift { machine, ..stored };
-        let mut shift = Shift { stored, tally, holders: None, seen: Seen::default() };
+        let stored = StoredShift { machine, revision: written.revision, ..stored };
+        let mut shift = Shift { tally, ..Shift::of(stored) };
         self.look(&mut shift, Instant::now());
         shifts.insert(service.clone(), shift);
         tracing::info!(%service, %reason, "a shift begins");
@@ -156,7 +190,23 @@ impl Shifter {
         command: Command,
         author: &Author,
     ) -> Result<Arc<api::Shift>, CommandError> {
+        let mut tries = TRIES;
+        loop {
+            match self.try_command(service, command, author) {
+                Err(CommandError::Store(StoreError::Overtaken)) if tries > 1 => tries -= 1,
+                done => return done,
+            }
+        }
+    }
+
+    fn try_command(
+        &self,
+        service: &ObjectName,
+        command: Command,
+        author: &Author,
+    ) -> Result<Arc<api::Shift>, CommandError> {
         let mut shifts = self.shifts.lock();
+        self.take_in(&mut shifts);
         let shift = shifts.get_mut(service).ok_or(CommandError::None)?;
         let Some(decision) = shift.stored.machine.obey(command) else {
             let shown = describe::state(&shift.stored.machine.state);
@@ -176,20 +226,56 @@ impl Shifter {
         Ok(self.shown(&shifts, service))
     }
 
-    /// Looks at all shifts once. Returns whether any is under way.
-    fn tick(&self, now: Instant) -> bool {
+    /// Looks at all shifts once; decides about them where this replica leads.
+    fn tick(&self, now: Instant, leads: bool) -> Ticked {
         let mut shifts = self.shifts.lock();
-        let mut under_way = false;
-        for shift in shifts.values_mut().filter(|shift| !shift.stored.machine.has_ended()) {
-            self.advance(shift, now);
-            under_way |= !shift.stored.machine.has_ended();
+        self.take_in(&mut shifts);
+        let mut ticked = Ticked::Idle;
+        let mut sightings = Sightings::new();
+        for (service, shift) in shifts.iter_mut().filter(|(_, shift)| !shift.stored.machine.has_ended()) {
+            self.look(shift, now);
+            let failed = leads && self.store.is_settled(service) && !self.advance(shift, now);
+            sightings.insert(service.clone(), shift.own.clone());
+            ticked = match failed {
+                true => Ticked::Failed,
+                false if shift.stored.machine.has_ended() || ticked == Ticked::Failed => ticked,
+                false => Ticked::UnderWay,
+            };
+        }
+        if let Some(peers) = &self.peers {
+            peers.tell(sightings);
         }
         self.show(&shifts);
-        under_way
+        ticked
     }
 
-    fn advance(&self, shift: &mut Shift, now: Instant) {
-        self.look(shift, now);
+    /// Takes in what other replicas wrote, and at the beginning what is stored.
+    fn take_in(&self, shifts: &mut BTreeMap<ObjectName, Shift>) {
+        let stored = Arc::clone(&self.stored.borrow());
+        shifts.retain(|service, _| stored.contains_key(service));
+        for (service, stored) in stored.iter() {
+            let known = shifts.get(service).map(|shift| shift.stored.revision);
+            if known.is_some_and(|known| known >= stored.revision) {
+                continue;
+            }
+            let known = shifts.remove(service);
+            let mut shift = Shift::of(StoredShift::clone(stored));
+            let machine = &mut shift.stored.machine;
+            match known.filter(|known| machine.is_active() && known.stored.machine.is_at(machine)) {
+                Some(known) if machine.state == State::Paused => {
+                    machine.since = known.stored.machine.since;
+                    shift = Shift { stored: shift.stored, ..known };
+                }
+                _ if machine.is_active() => shift.tally = Some(tally(&self.publisher, &self.loads, &machine.plan)),
+                // The longest way back is counted from here.
+                _ => machine.since = Some(Instant::now()),
+            }
+            shifts.insert(service.clone(), shift);
+        }
+    }
+
+    /// Returns whether what was decided could be written.
+    fn advance(&self, shift: &mut Shift, now: Instant) -> bool {
         let seen = shift.seen.clone();
         let observation = Observation {
             version: seen.version,
@@ -198,11 +284,12 @@ impl Shifter {
             figures: Some(&seen.figures),
             recent: Some(&seen.recent),
         };
-        let Some(decision) = shift.stored.machine.decide(now, &observation) else { return };
+        let Some(decision) = shift.stored.machine.decide(now, &observation) else { return true };
         let action = match &decision {
             Decision::Begin | Decision::Wait(_) => {
                 let version = shift.stored.machine.version;
-                return shift.stored.machine.apply(decision, version, now);
+                shift.stored.machine.apply(decision, version, now);
+                return true;
             }
             Decision::Advance(_) => "shift-step",
             Decision::RollBack(_) => "shift-rollback",
@@ -214,10 +301,16 @@ impl Shifter {
         } else {
             &seen.figures
         };
-        if let Err(error) = self.write(shift, decision, action, figures, &author, now) {
-            let service = &shift.stored.machine.plan.service;
-            tracing::error!(%service, error = &error as &dyn std::error::Error, "a shift could not go on; trying again");
+        let Err(error) = self.write(shift, decision, action, figures, &author, now) else { return true };
+        let service = &shift.stored.machine.plan.service;
+        match &error {
+            StoreError::Overtaken => tracing::debug!(%service, "a shift was written by another replica"),
+            error => {
+                let error = error as &dyn std::error::Error;
+                tracing::error!(%service, error, "a shift could not go on; trying again");
+            }
         }
+        false
     }
 
     /// Writes a decision, and takes it over when it is durable.
@@ -263,11 +356,11 @@ impl Shifter {
         }
         let service = before.plan.service.clone();
         match self.store.shift(&service, &write, author) {
-            Ok(version) => {
+            Ok(ShiftWritten { version, revision }) => {
                 tracing::info!(%service, action, %reason, version, who = author.who, "a shift was written");
                 let restart = matches!(decision, Decision::Advance(_) | Decision::Resume);
                 shift.stored.machine.apply(decision, version, now);
-                shift.stored.updated_at = author.at;
+                (shift.stored.updated_at, shift.stored.revision) = (author.at, revision);
                 if restart {
                     shift.tally = Some(tally(&self.publisher, &self.loads, &shift.stored.machine.plan));
                 } else if !shift.stored.machine.is_active() {
@@ -291,17 +384,28 @@ impl Shifter {
     fn look(&self, shift: &mut Shift, now: Instant) {
         let machine = &shift.stored.machine;
         let service = &machine.plan.service;
-        shift.seen.version = self.stored_version(service);
-        shift.seen.rollout = rollout::of_version(&self.publisher, service, machine.version);
+        shift.own.written = machine.version;
+        shift.own.version = self.stored_version(service);
+        shift.own.rollout = rollout::of_version(&self.publisher, service, machine.version);
         if let Some(tally) = &shift.tally {
             let clusters = clusters(&self.publisher, &machine.plan);
-            shift.seen.figures = tally.figures();
-            shift.seen.recent = self.loads.recent(&clusters, tally.began(), now);
+            shift.own.figures = tally.figures();
+            shift.own.recent = self.loads.recent(&clusters, tally.began(), now);
         }
         let known = shift.holders.take().filter(|(at, _)| now.saturating_duration_since(*at) < HOLDERS);
         let (at, holders) = known.unwrap_or_else(|| (now, holders(&self.publisher, service)));
-        shift.seen.reporting = self.loads.reporting(&holders, now);
+        shift.own.reporting = self.loads.reporting(&holders, now);
         shift.holders = Some((at, holders));
+        let all = match &self.peers {
+            Some(peers) => peers.all(service, &shift.own),
+            None => shift.own.clone(),
+        };
+        // What it was judged by stays to be seen.
+        let judged = if shift.tally.is_none() { Some(std::mem::take(&mut shift.seen.figures)) } else { None };
+        shift.seen = all;
+        if let Some(judged) = judged {
+            shift.seen.figures = judged;
+        }
     }
 
     fn stored_version(&self, service: &ObjectName) -> u64 {
@@ -331,6 +435,12 @@ impl Shifter {
     fn shown(&self, shifts: &BTreeMap<ObjectName, Shift>, service: &ObjectName) -> Arc<api::Shift> {
         self.show(shifts);
         self.board.borrow().get(service).cloned().unwrap_or_default()
+    }
+}
+
+impl Shift {
+    fn of(stored: StoredShift) -> Self {
+        Self { stored, tally: None, holders: None, seen: Seen::default(), own: Seen::default() }
     }
 }
 

@@ -192,6 +192,11 @@ impl Machine {
         };
     }
 
+    /// Whether it has come to the same step of the same shift as another.
+    pub fn is_at(&self, other: &Self) -> bool {
+        (self.step, self.version) == (other.step, other.version) && self.plan == other.plan
+    }
+
     /// Whether it may still change the split by itself.
     pub fn is_active(&self) -> bool {
         matches!(self.state, State::Running | State::Waiting(_) | State::Paused)

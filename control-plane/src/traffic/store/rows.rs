@@ -43,6 +43,8 @@ pub(super) struct ShiftRow {
     version: u64,
     started_at: u64,
     updated_at: u64,
+    #[serde(default)]
+    pub(super) revision: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +67,8 @@ pub struct StoredShift {
     pub started_at: SystemTime,
     /// When it was last written.
     pub updated_at: SystemTime,
+    /// How often a shift of this Service was written: goes up with each write.
+    pub revision: u64,
 }
 
 /// Something that was done to a Service's traffic.
@@ -100,11 +104,24 @@ pub(super) struct AuditRow {
     figures: Option<FiguresRow>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct FiguresRow {
+/// Figures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FiguresRow {
     issued: u64,
     errors: u64,
     latencies: Vec<u64>,
+}
+
+impl FiguresRow {
+    pub(crate) fn of(figures: &Figures) -> Self {
+        Self { issued: figures.issued, errors: figures.errors, latencies: figures.latencies.to_vec() }
+    }
+
+    pub(crate) fn figures(self) -> Figures {
+        let mut figures = Figures { issued: self.issued, errors: self.errors, ..Figures::default() };
+        figures.latencies.iter_mut().zip(self.latencies).for_each(|(bucket, count)| *bucket = count);
+        figures
+    }
 }
 
 impl From<&SplitBackend> for BackendRow {
@@ -137,7 +154,8 @@ impl SplitRow {
 
 impl ShiftRow {
     pub(super) fn of(shift: &StoredShift) -> Self {
-        let StoredShift { machine: Machine { plan, state, step, version, .. }, started_at, updated_at } = shift;
+        let StoredShift { machine: Machine { plan, state, step, version, .. }, started_at, updated_at, revision } =
+            shift;
         Self {
             to: plan.to.to_string(),
             port: plan.port,
@@ -151,6 +169,7 @@ impl ShiftRow {
             version: *version,
             started_at: milliseconds(*started_at),
             updated_at: milliseconds(*updated_at),
+            revision: *revision,
         }
     }
 
@@ -169,7 +188,8 @@ impl ShiftRow {
         };
         let machine =
             Machine { plan, state: self.state.into_state(), step: self.step, version: self.version, since: None };
-        Ok(StoredShift { machine, started_at: time(self.started_at), updated_at: time(self.updated_at) })
+        let (started_at, updated_at) = (time(self.started_at), time(self.updated_at));
+        Ok(StoredShift { machine, started_at, updated_at, revision: self.revision })
     }
 
     /// Whether it writes the split by itself.
@@ -211,11 +231,6 @@ impl StateRow {
 
 impl AuditRow {
     pub(super) fn of(entry: &AuditEntry) -> Self {
-        let figures = entry.figures.as_ref().map(|figures| FiguresRow {
-            issued: figures.issued,
-            errors: figures.errors,
-            latencies: figures.latencies.to_vec(),
-        });
         Self {
             time: milliseconds(entry.time),
             who: entry.who.clone(),
@@ -224,16 +239,11 @@ impl AuditRow {
             to: entry.to.as_deref().map(rows),
             version: entry.version,
             reason: entry.reason.clone(),
-            figures,
+            figures: entry.figures.as_ref().map(FiguresRow::of),
         }
     }
 
     pub(super) fn into_entry(self) -> AuditEntry {
-        let figures = self.figures.map(|row| {
-            let mut figures = Figures { issued: row.issued, errors: row.errors, ..Figures::default() };
-            figures.latencies.iter_mut().zip(row.latencies).for_each(|(bucket, count)| *bucket = count);
-            figures
-        });
         AuditEntry {
             time: time(self.time),
             who: self.who,
@@ -242,7 +252,7 @@ impl AuditRow {
             to: self.to.map(backends),
             version: self.version,
             reason: self.reason,
-            figures,
+            figures: self.figures.map(FiguresRow::figures),
         }
     }
 }

@@ -1,7 +1,9 @@
 use std::path::PathBuf;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::*;
+use crate::load::Figures;
+use crate::traffic::store::StoredShift;
 
 fn temporary() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -25,8 +27,8 @@ fn split(weight: u32) -> Vec<SplitBackend> {
 fn what_was_written_is_there_after_opening_again() {
     let (_dir, path) = temporary();
     let at = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
-    let written = Store::open(&path).unwrap().set(&api(), &split(7), None, &Author { at, ..now() }).unwrap();
-    let store = Store::open(&path).unwrap();
+    let written = DiskStore::open(&path).unwrap().set(&api(), &split(7), None, &Author { at, ..now() }).unwrap();
+    let store = DiskStore::open(&path).unwrap();
     assert_eq!(store.splits().get(&api()), Some(&written));
     assert_eq!((written.split.version, written.updated_at), (1, at));
 }
@@ -34,12 +36,12 @@ fn what_was_written_is_there_after_opening_again() {
 #[test]
 fn versions_go_up_also_across_deletions_and_restarts() {
     let (_dir, path) = temporary();
-    let store = Store::open(&path).unwrap();
+    let store = DiskStore::open(&path).unwrap();
     assert_eq!(store.set(&api(), &split(1), None, &now()).unwrap().split.version, 1);
     assert_eq!(store.set(&api(), &split(1), None, &now()).unwrap().split.version, 2);
     store.delete(&api(), None, &now()).unwrap();
     drop(store);
-    let store = Store::open(&path).unwrap();
+    let store = DiskStore::open(&path).unwrap();
     assert!(store.splits().is_empty());
     assert_eq!(store.set(&api(), &split(1), None, &now()).unwrap().split.version, 3);
 }
@@ -47,7 +49,7 @@ fn versions_go_up_also_across_deletions_and_restarts() {
 #[test]
 fn a_stale_version_writes_nothing() {
     let (_dir, path) = temporary();
-    let store = Store::open(&path).unwrap();
+    let store = DiskStore::open(&path).unwrap();
     let stale = |result: Result<_, StoreError>| match result {
         Err(StoreError::Stale { expected, current }) => (expected, current),
         other => panic!("{other:?}"),
@@ -66,7 +68,7 @@ fn a_stale_version_writes_nothing() {
 #[test]
 fn subscribers_see_each_write() {
     let (_dir, path) = temporary();
-    let store = Store::open(&path).unwrap();
+    let store = DiskStore::open(&path).unwrap();
     let mut splits = store.subscribe();
     store.set(&api(), &split(1), None, &now()).unwrap();
     assert!(splits.has_changed().unwrap());
@@ -76,8 +78,8 @@ fn subscribers_see_each_write() {
 #[test]
 fn a_second_process_is_told_the_likely_cause() {
     let (_dir, path) = temporary();
-    let _store = Store::open(&path).unwrap();
-    let error = Store::open(&path).err().unwrap().to_string();
+    let _store = DiskStore::open(&path).unwrap();
+    let error = DiskStore::open(&path).err().unwrap().to_string();
     assert!(error.contains("another weft-control"), "{error}");
 }
 
@@ -94,7 +96,12 @@ fn shift(service: &ObjectName) -> StoredShift {
         before,
     };
     let at = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
-    StoredShift { machine: crate::traffic::shift::machine::Machine::new(plan), started_at: at, updated_at: at }
+    StoredShift {
+        machine: crate::traffic::shift::machine::Machine::new(plan),
+        started_at: at,
+        updated_at: at,
+        revision: 0,
+    }
 }
 
 fn write<'a>(shift: &'a StoredShift, change: Change<'a>, expected: u64) -> ShiftWrite<'a> {
@@ -104,12 +111,14 @@ fn write<'a>(shift: &'a StoredShift, change: Change<'a>, expected: u64) -> Shift
 #[test]
 fn a_shift_and_its_split_are_there_after_opening_again() {
     let (_dir, path) = temporary();
-    let store = Store::open(&path).unwrap();
+    let store = DiskStore::open(&path).unwrap();
     let begun = shift(&api());
-    assert_eq!(store.shift(&api(), &write(&begun, Change::Set(&split(9)), 0), &now()).unwrap(), 1);
+    let written = store.shift(&api(), &write(&begun, Change::Set(&split(9)), 0), &now()).unwrap();
+    assert_eq!(written, ShiftWritten { version: 1, revision: 1 });
     drop(store);
-    let store = Store::open(&path).unwrap();
-    let stored = store.shifts().unwrap().remove(&api()).unwrap();
+    let store = DiskStore::open(&path).unwrap();
+    let stored = Arc::clone(&store.shifts().borrow()[&api()]);
+    assert_eq!(stored.revision, 1);
     assert_eq!(stored.machine, crate::traffic::shift::machine::Machine { version: 1, ..begun.machine });
     assert_eq!(stored.started_at, begun.started_at);
     assert_eq!(store.splits()[&api()].split.backends, split(9));
@@ -120,7 +129,7 @@ fn while_a_shift_is_active_only_that_writes_the_split() {
     use crate::traffic::shift::machine::State;
 
     let (_dir, path) = temporary();
-    let store = Store::open(&path).unwrap();
+    let store = DiskStore::open(&path).unwrap();
     let mut begun = shift(&api());
     store.shift(&api(), &write(&begun, Change::Set(&split(9)), 0), &now()).unwrap();
     let refused = [
@@ -136,7 +145,12 @@ fn while_a_shift_is_active_only_that_writes_the_split() {
     }
     store.set(&ObjectName::new("shop", "users"), &split(1), None, &now()).unwrap();
     begun.machine.state = State::RollingBack("slow".to_owned());
-    assert_eq!(store.shift(&api(), &write(&begun, Change::Delete, 1), &now()).unwrap(), 0);
+    let overtaken = store.shift(&api(), &write(&begun, Change::Delete, 1), &now());
+    assert!(matches!(overtaken, Err(StoreError::Overtaken)), "{overtaken:?}");
+    begun.revision = 1;
+    let written = store.shift(&api(), &write(&begun, Change::Delete, 1), &now()).unwrap();
+    assert_eq!(written, ShiftWritten { version: 0, revision: 2 });
+    begun.revision = 2;
     assert_eq!(store.set(&api(), &split(1), None, &now()).unwrap().split.version, 2);
     let stale = store.shift(&api(), &write(&begun, Change::Keep, 0), &now());
     assert!(matches!(stale, Err(StoreError::Stale { expected: 0, current: 2 })), "{stale:?}");
@@ -145,7 +159,7 @@ fn while_a_shift_is_active_only_that_writes_the_split() {
 #[test]
 fn the_audit_trail_has_the_latest_and_no_more() {
     let (_dir, path) = temporary();
-    let store = Store::open(&path).unwrap();
+    let store = DiskStore::open(&path).unwrap();
     store.set(&api(), &split(1), None, &now()).unwrap();
     store.set(&ObjectName::new("shop", "api2"), &split(1), None, &now()).unwrap();
     let begun = shift(&api());

@@ -1,0 +1,218 @@
+//! How replicas tell each other what their proxies do: each writes a ConfigMap `weft-report-POD` while shifts are under way.
+//!
+//! A proxy is connected to one replica, which alone knows what it holds and reports. The one that leads has to know it of
+//! all. Through the API server it needs no door of its own and no credentials, and two writes a second at most.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{Api, Patch, PatchParams};
+use kube::core::ObjectMeta;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
+use tokio::sync::watch;
+
+use super::Cluster;
+use crate::mesh::{EndpointState, Manifests, ObjectName};
+use crate::traffic::shift::peers::{self, Others, Sightings};
+
+/// The Service by which proxies reach the replicas.
+const SERVICE: &str = "weft-control";
+/// The label of a report; its value is the pod.
+const LABEL: &str = "weft.dev/report-of";
+/// The key.
+const KEY: &str = "shifts.json";
+/// At most so often a report is written.
+const PERIOD: Duration = Duration::from_millis(500);
+/// How long the API server may take.
+const CALL: Duration = Duration::from_secs(5);
+/// For how long a replica that tells nothing is waited for: one of another version may never.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The reports of all replicas.
+pub struct PeerReports {
+    cluster: Cluster,
+    manifests: watch::Receiver<Arc<Manifests>>,
+    others: watch::Sender<Arc<Others>>,
+}
+
+/// The reports that are there, by pod.
+type Reports = BTreeMap<String, Arc<Sightings>>;
+
+impl PeerReports {
+    /// Nothing is followed yet; the receiver tells of the other replicas. `manifests` tell which there are.
+    pub fn new(cluster: Cluster, manifests: watch::Receiver<Arc<Manifests>>) -> (Self, watch::Receiver<Arc<Others>>) {
+        let (others, receiver) = watch::channel(Arc::default());
+        (Self { cluster, manifests, others }, receiver)
+    }
+
+    /// Writes what this replica sees and reads what others do, until it is dropped.
+    pub async fn run(self, ours: watch::Receiver<Arc<Sightings>>) {
+        let reports = watch::Sender::new(Reports::new());
+        let seen = reports.subscribe();
+        let Self { cluster, manifests, others } = self;
+        let alone = others.subscribe();
+        tokio::join!(
+            follow(cluster.clone(), reports),
+            know(cluster.clone(), manifests, seen, others),
+            tell(cluster, ours, alone)
+        );
+    }
+}
+
+/// Puts together which replicas there are and what they tell.
+async fn know(
+    cluster: Cluster,
+    mut manifests: watch::Receiver<Arc<Manifests>>,
+    mut reports: watch::Receiver<Reports>,
+    others: watch::Sender<Arc<Others>>,
+) {
+    let mut since = BTreeMap::<Arc<str>, Instant>::new();
+    loop {
+        let alive = alive(&manifests.borrow_and_update(), &cluster);
+        let now = Instant::now();
+        since.retain(|pod, _| alive.contains(pod));
+        let mut new = Others::new();
+        for pod in alive {
+            let report = reports.borrow_and_update().get(&*pod).cloned();
+            let first = *since.entry(Arc::clone(&pod)).or_insert(now);
+            if report.is_some() || now.saturating_duration_since(first) < PATIENCE {
+                new.insert(pod, report);
+            }
+        }
+        let waiting = new.values().any(Option::is_none);
+        others.send_if_modified(|known| {
+            let differs = **known != new;
+            if differs {
+                *known = Arc::new(new);
+            }
+            differs
+        });
+        // Changes of the mesh are many; which replicas there are need not be known at once.
+        tokio::time::sleep(PERIOD / 5).await;
+        let changed = tokio::select! {
+            changed = manifests.changed() => changed.is_ok(),
+            changed = reports.changed() => changed.is_ok(),
+            () = tokio::time::sleep(PATIENCE), if waiting => true,
+        };
+        if !changed {
+            return;
+        }
+    }
+}
+
+/// The other replicas that proxies are sent to.
+fn alive(manifests: &Manifests, cluster: &Cluster) -> BTreeSet<Arc<str>> {
+    let service = ObjectName::new(Arc::clone(&cluster.namespace), SERVICE);
+    let slices = manifests.endpoint_slices.values().filter(|slice| slice.service == service);
+    let ready = |slice: &Arc<crate::mesh::EndpointSlice>| {
+        let ready = slice.endpoints.iter().filter(|endpoint| endpoint.state == EndpointState::Ready);
+        ready.map(|endpoint| endpoint.address).collect::<Vec<_>>()
+    };
+    let addresses: BTreeSet<_> = slices.flat_map(ready).collect();
+    if addresses.is_empty() {
+        return BTreeSet::new();
+    }
+    let first = ObjectName::new(Arc::clone(&cluster.namespace), "");
+    let pods = manifests.pods.range(first..).take_while(|(name, _)| name.namespace == cluster.namespace);
+    let pods = pods.filter(|(_, pod)| pod.addresses.iter().any(|address| addresses.contains(address)));
+    pods.map(|(name, _)| Arc::clone(&name.name)).filter(|pod| *pod != cluster.pod).collect()
+}
+
+/// Follows the reports that are there.
+async fn follow(cluster: Cluster, reports: watch::Sender<Reports>) {
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let config = watcher::Config::default().labels(LABEL);
+    let mut events = watcher::watcher(maps, config).default_backoff().into_stream().boxed();
+    let mut listed = Reports::new();
+    loop {
+        match events.try_next().await {
+            Ok(Some(Event::Init)) => listed.clear(),
+            Ok(Some(Event::InitApply(map))) => listed.extend(report(map)),
+            Ok(Some(Event::InitDone)) => drop(reports.send_replace(std::mem::take(&mut listed))),
+            Ok(Some(Event::Apply(map))) => reports.send_modify(|reports| reports.extend(report(map))),
+            Ok(Some(Event::Delete(map))) => reports.send_modify(|reports| {
+                if let Some((pod, _)) = report(map) {
+                    reports.remove(&pod);
+                }
+            }),
+            Ok(None) => return,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, "the watch of the replicas' reports broke; it begins anew");
+            }
+        }
+    }
+}
+
+fn report(map: ConfigMap) -> Option<(String, Arc<Sightings>)> {
+    let pod = map.metadata.labels?.remove(LABEL)?;
+    let text = map.data?.remove(KEY)?;
+    match peers::decode(&text) {
+        Ok(sightings) => Some((pod, Arc::new(sightings))),
+        Err(error) => {
+            tracing::warn!(pod, %error, "a replica's report is not understood");
+            None
+        }
+    }
+}
+
+/// Writes what this replica sees, as long as there is another to read it.
+async fn tell(cluster: Cluster, mut ours: watch::Receiver<Arc<Sightings>>, mut others: watch::Receiver<Arc<Others>>) {
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let owner = owner(&cluster).await;
+    let mut told = None;
+    loop {
+        let alone = others.borrow_and_update().is_empty();
+        let sightings = Arc::clone(&ours.borrow_and_update());
+        let mut failed = false;
+        if !alone && told.as_ref() != Some(&sightings) {
+            let map = written(&cluster, owner.clone(), &sightings);
+            let name = map.metadata.name.clone().unwrap_or_default();
+            let (parameters, patch) = (PatchParams::apply("weft-traffic").force(), Patch::Apply(&map));
+            let call = tokio::time::timeout(CALL, maps.patch(&name, &parameters, &patch)).await;
+            match call.unwrap_or_else(|late| Err(kube::Error::Service(Box::new(late)))) {
+                Ok(_) => told = Some(sightings),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "what this replica sees of shifts could not be written; trying again");
+                    failed = true;
+                }
+            }
+        }
+        tokio::time::sleep(PERIOD).await;
+        let changed = tokio::select! {
+            changed = ours.changed() => changed.is_ok(),
+            changed = others.changed() => changed.is_ok(),
+            () = tokio::time::sleep(PERIOD), if failed => true,
+        };
+        if !changed {
+            return;
+        }
+    }
+}
+
+/// The pod goes, its report goes.
+async fn owner(cluster: &Cluster) -> Option<OwnerReference> {
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let pod = tokio::time::timeout(CALL, pods.get_opt(&cluster.pod)).await.ok()?.ok()??;
+    let (api_version, kind) = ("v1".to_owned(), "Pod".to_owned());
+    Some(OwnerReference { api_version, kind, name: pod.metadata.name?, uid: pod.metadata.uid?, ..<_>::default() })
+}
+
+fn written(cluster: &Cluster, owner: Option<OwnerReference>, sightings: &Sightings) -> ConfigMap {
+    let labels = [(LABEL, &*cluster.pod), ("app.kubernetes.io/managed-by", "weft")];
+    let metadata = ObjectMeta {
+        name: Some(format!("weft-report-{}", cluster.pod)),
+        namespace: Some(cluster.namespace.to_string()),
+        labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+        owner_references: owner.map(|owner| vec![owner]),
+        ..ObjectMeta::default()
+    };
+    let data = Some([(KEY.to_owned(), peers::encode(sightings))].into());
+    ConfigMap { metadata, data, ..ConfigMap::default() }
+}
