@@ -13,7 +13,7 @@ use weft_certs::authority::AuthorityError;
 use crate::api::guard::{Token, TokenError};
 use crate::api::{self, Guard};
 use crate::ca::own::{self, OwnIdentityError};
-use crate::ca::{CertificateService, JoinTokens};
+use crate::ca::{Attestor, ByJoinToken, CertificateService, JoinTokens};
 use crate::cluster::{Cluster, ConnectError};
 use crate::config::{ApiConfig, Config, RegistrySource};
 use crate::load::{LoadReporting, Loads};
@@ -168,9 +168,15 @@ impl App {
 
         let (health, health_server) = tonic_health::server::health_reporter();
         health.set_service_status("", tonic_health::ServingStatus::Serving).await;
-        let tokens = Arc::new(MeshTokens(Arc::clone(&publisher)));
+        let by_token: Box<dyn Attestor> = match &cluster {
+            Some(cluster) => Box::new(cluster::tokens(cluster, config, &publisher, &metrics)),
+            None => {
+                let tokens = Arc::new(MeshTokens(Arc::clone(&publisher)));
+                Box::new(ByJoinToken { tokens, trust_domain: config.trust_domain.clone() })
+            }
+        };
         let issued = metrics.certificates_issued.clone();
-        let certificates = CertificateService::new(authority.clone(), tokens, config.cert_lifetime, issued);
+        let certificates = CertificateService::new(authority.clone(), by_token, config.cert_lifetime, issued);
         let xds = serve::Xds {
             discovery: Discovery::service(Arc::clone(&publisher), shutdown.clone()),
             certificates: certificates.into_server(),

@@ -1,7 +1,7 @@
 //! The certificate service: attests who is calling, and signs a certificate for exactly that workload.
 //!
 //! ```text
-//! CreateCertificate ─> attest: the connection's certificate, else the join token ─> SPIFFE id ─┐
+//! CreateCertificate ─> attest: the connection's certificate, else the token ─> SPIFFE id ─┐
 //!                  CSR ─> weft-certs: key proven, P-256; its names are ignored  ───────────────┴─> leaf, issuer, roots
 //! ```
 
@@ -21,7 +21,10 @@ pub mod own;
 #[cfg(test)]
 mod tests;
 
-pub use attest::{Attestor, ByCertificate, ByJoinToken, JoinTokens};
+pub use attest::{
+    Attestor, ByCertificate, ByJoinToken, ByTokenReview, ClusterReviews, Counted, JoinTokens, Review, ReviewError,
+    Reviews,
+};
 
 /// The certificate authority as it is. Another one when its keys are replaced, or when it trusts other roots.
 pub type CurrentAuthority = watch::Receiver<Arc<Authority>>;
@@ -42,13 +45,12 @@ pub struct CertificateService {
 }
 
 impl CertificateService {
-    /// A service that attests by the connection's certificate, and else by join token.
+    /// A service that attests by the connection's certificate, and else by token.
     ///
     /// `lifetime` is the default and the most that is given; `issued` counts certificates.
-    pub fn new(authority: CurrentAuthority, tokens: Arc<dyn JoinTokens>, lifetime: Duration, issued: Counter) -> Self {
+    pub fn new(authority: CurrentAuthority, by_token: Box<dyn Attestor>, lifetime: Duration, issued: Counter) -> Self {
         let trust_domain = authority.borrow().trust_domain().clone();
-        let by_token = ByJoinToken { tokens, trust_domain: trust_domain.clone() };
-        let attestors: Vec<Box<dyn Attestor>> = vec![Box::new(ByCertificate), Box::new(by_token)];
+        let attestors: Vec<Box<dyn Attestor>> = vec![Box::new(ByCertificate), by_token];
         Self { authority, trust_domain, attestors, lifetime, issued }
     }
 
@@ -58,14 +60,14 @@ impl CertificateService {
         IstioCertificateServiceServer::new(self).max_decoding_message_size(MAX_REQUEST_BYTES)
     }
 
-    fn attest(&self, request: &Request<IstioCertificateRequest>) -> Result<SpiffeId, Status> {
+    async fn attest(&self, request: &Request<IstioCertificateRequest>) -> Result<SpiffeId, Status> {
         for attestor in &self.attestors {
-            if let Some(id) = attestor.attest(request.metadata(), request.extensions())? {
+            if let Some(id) = attestor.attest(request.metadata(), request.extensions()).await? {
                 return self.permit(id);
             }
         }
         Err(Status::unauthenticated(
-            "no credentials: show a certificate that is still valid, or a join token as 'authorization: Bearer TOKEN'",
+            "no credentials: show a certificate that is still valid, or a token as 'authorization: Bearer TOKEN'",
         ))
     }
 
@@ -98,7 +100,7 @@ impl IstioCertificateService for CertificateService {
         &self,
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
-        let id = self.attest(&request).inspect_err(|status| {
+        let id = self.attest(&request).await.inspect_err(|status| {
             tracing::info!(code = ?status.code(), cause = status.message(), "refused a certificate");
         })?;
         let request = request.into_inner();

@@ -49,7 +49,8 @@ async fn main() -> anyhow::Result<()> {
 
 fn log_to_stderr(config: &LogConfig) -> anyhow::Result<()> {
     let log = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(&config.filter)?)
+        // Our own lines say what the client of the API server would say in others; `kube_client=...` shows those.
+        .with_env_filter(EnvFilter::try_new(format!("kube_client=off,{}", config.filter))?)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match config.format {

@@ -16,6 +16,8 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use weft_api::xds::ResourceKind;
 
+use crate::ca::Counted;
+
 /// The control plane's metrics. Handles are cheap to clone and to count on.
 pub struct Metrics {
     registry: Registry,
@@ -23,6 +25,8 @@ pub struct Metrics {
     pub proxies: Gauge,
     /// `weft_control_certificates_issued_total`
     pub certificates_issued: Counter,
+    /// `weft_control_token_reviews_total`: tokens of a cluster's pods that were looked at, by result.
+    pub token_reviews: Counted,
     /// `weft_control_registry_faults`: faults in the registry now.
     pub registry_faults: Gauge,
     /// `weft_control_leader`: 1 while this replica does what one does for all.
@@ -55,6 +59,8 @@ impl Default for Metrics {
         registry.register("pushes", "Discovery responses sent", pushes.clone());
         registry.register("nacks", "Resources that a proxy refused", nacks.clone());
         registry.register("certificates_issued", "Workload certificates issued", certificates_issued.clone());
+        let token_reviews = Counted::default();
+        registry.register("token_reviews", "Tokens of pods that were looked at, by result", token_reviews.clone());
         let (load_reports, load_dropped, load_slots) = (Counter::default(), Counter::default(), Gauge::default());
         registry.register("load_reports", "Load reports taken in", load_reports.clone());
         registry.register("load_dropped", "Clusters of load reports that found no room", load_dropped.clone());
@@ -71,6 +77,7 @@ impl Default for Metrics {
             registry,
             proxies,
             certificates_issued,
+            token_reviews,
             registry_faults,
             leader,
             load_reports,

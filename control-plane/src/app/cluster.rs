@@ -9,6 +9,7 @@ use weft_certs::authority::Authority;
 
 use super::StartError;
 use super::serve::ServeError;
+use crate::ca::{ByTokenReview, ClusterReviews};
 use crate::cluster::Cluster;
 use crate::cluster::bundle::BundlePublisher;
 use crate::cluster::statuses::StatusWriter;
@@ -45,4 +46,11 @@ pub(super) async fn start(cluster: &Cluster, parts: Parts<'_>) -> Result<(), Sta
     let statuses = StatusWriter::new(cluster.clone(), parts.registry, publisher, parts.leading.clone());
     parts.background.spawn(statuses.run());
     Ok(())
+}
+
+/// Tokens are those that the cluster projects into its pods.
+pub(super) fn tokens(cluster: &Cluster, config: &Config, publisher: &Publisher, metrics: &Metrics) -> ByTokenReview {
+    let reviews = Box::new(ClusterReviews::new(cluster.client.clone()));
+    let (mesh, trust_domain) = (publisher.subscribe(), config.trust_domain.clone());
+    ByTokenReview::new(reviews, mesh, trust_domain, metrics.token_reviews.clone())
 }

@@ -10,21 +10,28 @@ use weft_certs::spiffe::{SpiffeId, TrustDomain};
 use crate::mesh::ObjectName;
 use crate::tls_listener::Peer;
 
+mod review;
+
+pub use review::{ByTokenReview, ClusterReviews, Counted, Review, ReviewError, Reviews};
+
 /// A source of evidence about the caller.
+#[tonic::async_trait]
 pub trait Attestor: Send + Sync {
     /// The caller's identity; `None` when the call carries no evidence of this kind.
     ///
     /// # Errors
-    /// `unauthenticated`, when it carries evidence and that is bad. Other sources are not asked then.
-    fn attest(&self, metadata: &MetadataMap, extensions: &Extensions) -> Result<Option<SpiffeId>, Status>;
+    /// `unauthenticated`, when it carries evidence and that is bad; `unavailable`, when that can't be found out now. Other
+    /// sources are not asked then.
+    async fn attest(&self, metadata: &MetadataMap, extensions: &Extensions) -> Result<Option<SpiffeId>, Status>;
 }
 
 /// Renewal: the certificate by which the connection was opened gives the right to another for the same identity.
 #[derive(Debug)]
 pub struct ByCertificate;
 
+#[tonic::async_trait]
 impl Attestor for ByCertificate {
-    fn attest(&self, _metadata: &MetadataMap, extensions: &Extensions) -> Result<Option<SpiffeId>, Status> {
+    async fn attest(&self, _metadata: &MetadataMap, extensions: &Extensions) -> Result<Option<SpiffeId>, Status> {
         let Some(certificate) = extensions.get::<Peer>().and_then(|peer| peer.certificate.as_ref()) else {
             return Ok(None);
         };
@@ -54,16 +61,10 @@ pub struct ByJoinToken {
     pub trust_domain: TrustDomain,
 }
 
+#[tonic::async_trait]
 impl Attestor for ByJoinToken {
-    fn attest(&self, metadata: &MetadataMap, _extensions: &Extensions) -> Result<Option<SpiffeId>, Status> {
-        let Some(authorization) = metadata.get("authorization") else { return Ok(None) };
-        let token = authorization
-            .to_str()
-            .ok()
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim())
-            .ok_or_else(|| Status::unauthenticated("authorization: expected 'Bearer TOKEN'"))?;
+    async fn attest(&self, metadata: &MetadataMap, _extensions: &Extensions) -> Result<Option<SpiffeId>, Status> {
+        let Some(token) = bearer(metadata)? else { return Ok(None) };
         let account = self.tokens.service_account(token).ok_or_else(|| {
             Status::unauthenticated(
                 "unknown join token; is its Secret (type kubernetes.io/service-account-token) in the registry, and did the proxy read the current one?",
@@ -73,6 +74,14 @@ impl Attestor for ByJoinToken {
             Status::unauthenticated(format!("the token's service account can't have an identity: {error}"))
         })
     }
+}
+
+/// The token that a call carries.
+fn bearer(metadata: &MetadataMap) -> Result<Option<&str>, Status> {
+    let Some(authorization) = metadata.get("authorization") else { return Ok(None) };
+    let parts = authorization.to_str().ok().and_then(|value| value.split_once(' '));
+    let token = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+    token.map(Some).ok_or_else(|| Status::unauthenticated("authorization: expected 'Bearer TOKEN'"))
 }
 
 impl std::fmt::Debug for ByJoinToken {

@@ -31,6 +31,10 @@ impl JoinTokens for Tokens {
     }
 }
 
+fn by_token() -> Box<dyn Attestor> {
+    Box::new(ByJoinToken { tokens: Arc::new(Tokens), trust_domain: "cluster.local".parse().unwrap() })
+}
+
 /// A certificate service behind its real door.
 struct World {
     authority: Arc<Authority>,
@@ -45,7 +49,7 @@ impl World {
         let authority = Arc::new(Authority::load_or_create(dir.path(), &"cluster.local".parse().unwrap()).unwrap());
         let current = watch::channel(authority.clone()).1;
         let issued = Counter::default();
-        let service = CertificateService::new(current.clone(), Arc::new(Tokens), HOUR, issued.clone());
+        let service = CertificateService::new(current.clone(), by_token(), HOUR, issued.clone());
         let identity = own::certify(&current.borrow(), HOUR).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -149,7 +153,7 @@ async fn a_certificate_renews_itself_and_nothing_else() {
 async fn bad_credentials_are_refused_with_the_next_step() {
     let world = World::new().await;
     let unauthenticated = Code::Unauthenticated;
-    world.refused(None, good(), unauthenticated, "join token").await;
+    world.refused(None, good(), unauthenticated, "or a token as").await;
     world.refused(Some("Bearer guess"), good(), unauthenticated, "unknown join token").await;
     world.refused(Some("Bearer"), good(), unauthenticated, "Bearer TOKEN").await;
     world.refused(Some("Basic d2ViOg=="), good(), unauthenticated, "Bearer TOKEN").await;
@@ -174,23 +178,23 @@ async fn bad_requests_are_refused_with_the_field() {
 async fn lifetimes_stay_within_what_is_given() {
     let world = World::new().await;
     let service =
-        CertificateService::new(watch::channel(world.authority.clone()).1, Arc::new(Tokens), HOUR, Counter::default());
+        CertificateService::new(watch::channel(world.authority.clone()).1, by_token(), HOUR, Counter::default());
     for (asked, given) in [(0, 3600), (600, 600), (7200, 3600), (i64::MAX, 3600), (1, 5), (5, 5)] {
         assert_eq!(service.lifetime(asked).unwrap(), Duration::from_secs(given), "{asked}");
     }
     assert_eq!(service.lifetime(i64::MIN).unwrap_err().code(), Code::InvalidArgument);
 }
 
-#[test]
-fn a_certificate_that_has_expired_since_the_handshake_proves_nothing() {
-    let attest = |not_after: SystemTime| {
+#[tokio::test]
+async fn a_certificate_that_has_expired_since_the_handshake_proves_nothing() {
+    let attest = async |not_after: SystemTime| {
         let certificate = Some(PeerCertificate { id: web(), not_after });
         let mut extensions = Extensions::new();
         extensions.insert(Peer { address: (Ipv4Addr::LOCALHOST, 1).into(), certificate });
-        ByCertificate.attest(&tonic::metadata::MetadataMap::new(), &extensions)
+        ByCertificate.attest(&tonic::metadata::MetadataMap::new(), &extensions).await
     };
-    assert_eq!(attest(SystemTime::now() + HOUR).unwrap(), Some(web()));
-    let status = attest(SystemTime::now() - Duration::from_secs(1)).unwrap_err();
+    assert_eq!(attest(SystemTime::now() + HOUR).await.unwrap(), Some(web()));
+    let status = attest(SystemTime::now() - Duration::from_secs(1)).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
     assert!(status.message().contains("expired"), "{status}");
 }

@@ -244,7 +244,7 @@ pub struct JoinToken {
 }
 
 /// SHA-256 of a join token: enough to recognize it, useless to whoever reads it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenDigest([u8; 32]);
 
 impl TokenDigest {

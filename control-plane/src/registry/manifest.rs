@@ -57,7 +57,16 @@ impl Reading {
     }
 }
 
-/// Reads a manifest, in whatever form it came.
+/// Where objects come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Files: what they ask for is taken for done.
+    Files,
+    /// A cluster: an object is as it is.
+    Cluster,
+}
+
+/// Reads a manifest of a file, in whatever form it came.
 pub(super) fn read(manifest: &Value, report: &mut Report) -> Reading {
     let Ok(head) = decode::<Head>(manifest, report) else { return Reading::Invalid(None) };
     let (Some(version), Some(kind)) = (&head.api_version, &head.kind) else {
@@ -66,15 +75,15 @@ pub(super) fn read(manifest: &Value, report: &mut Report) -> Reading {
         return Reading::Invalid(None);
     };
     match known_kind(version, kind, report) {
-        Some(kind) => read_as(kind, &head, manifest, report),
+        Some(kind) => read_as(kind, Origin::Files, &head, manifest, report),
         None => Reading::Nothing,
     }
 }
 
 /// Reads an object whose kind is known: a list does not repeat it.
-pub(super) fn read_as(kind: Kind, head: &Head, manifest: &Value, report: &mut Report) -> Reading {
+pub(super) fn read_as(kind: Kind, origin: Origin, head: &Head, manifest: &Value, report: &mut Report) -> Reading {
     let Some(name) = name(kind, head, report) else { return Reading::Invalid(None) };
-    match object(kind, &name, manifest, report) {
+    match object(kind, origin, &name, manifest, report) {
         Ok(Some(object)) => Reading::Object((kind, name), object),
         Ok(None) => Reading::Nothing,
         Err(Refused) => Reading::Invalid(Some((kind, name))),
@@ -123,7 +132,13 @@ fn name(kind: Kind, head: &Head, report: &mut Report) -> Option<ObjectName> {
     Some(ObjectName::new(namespace, name.as_str()))
 }
 
-fn object(kind: Kind, name: &ObjectName, manifest: &Value, report: &mut Report) -> Result<Option<Object>, Refused> {
+fn object(
+    kind: Kind,
+    origin: Origin,
+    name: &ObjectName,
+    manifest: &Value,
+    report: &mut Report,
+) -> Result<Option<Object>, Refused> {
     let object = match kind {
         Kind::Service => {
             Object::Service(Arc::new(service::read(name, decode::<core::Service>(manifest, report)?, report)?))
@@ -135,7 +150,7 @@ fn object(kind: Kind, name: &ObjectName, manifest: &Value, report: &mut Report) 
                 None => return Ok(None),
             }
         }
-        Kind::Pod => Object::Pod(Arc::new(pod::read(name, decode::<core::Pod>(manifest, report)?, report)?)),
+        Kind::Pod => Object::Pod(Arc::new(pod::read(name, origin, decode::<core::Pod>(manifest, report)?, report)?)),
         Kind::ServiceAccount => {
             decode::<core::ServiceAccount>(manifest, report)?;
             Object::ServiceAccount(Arc::new(ServiceAccount { name: name.clone() }))

@@ -10,13 +10,21 @@ use crate::registry::manifest::Kind;
 /// # Errors
 /// When the API server can't be asked.
 pub(super) async fn served(client: &Client, kind: Kind) -> Result<Option<ApiResource>, kube::Error> {
+    let mut served = None;
     for api_version in kind.api_versions() {
-        let listed = match api_version.split_once('/') {
-            // Of the core there is one version, for ever.
-            None => return Ok(Some(resource("", api_version, kind, kind.plural()))),
-            Some(_) => client.list_api_group_resources(api_version).await,
+        // Of the core there is one version, for ever.
+        let Some((group, version)) = api_version.split_once('/') else {
+            return Ok(Some(resource("", api_version, kind, kind.plural())));
         };
-        let resources = match listed {
+        let groups = match &served {
+            Some(groups) => groups,
+            None => served.insert(client.list_api_groups().await?.groups),
+        };
+        let mut versions = groups.iter().filter(|known| known.name == group).flat_map(|known| &known.versions);
+        if !versions.any(|known| known.group_version == *api_version) {
+            continue;
+        }
+        let resources = match client.list_api_group_resources(api_version).await {
             Ok(listed) => listed.resources,
             Err(error) if is_missing(&error) => continue,
             Err(error) => return Err(error),
@@ -24,7 +32,6 @@ pub(super) async fn served(client: &Client, kind: Kind) -> Result<Option<ApiReso
         // Subresources have a slash in their name.
         let found = resources.iter().find(|known| known.kind == kind.name() && !known.name.contains('/'));
         if let Some(found) = found {
-            let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
             return Ok(Some(resource(group, version, kind, &found.name)));
         }
     }

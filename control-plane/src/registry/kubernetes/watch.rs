@@ -13,7 +13,7 @@ use super::resource;
 use crate::mesh::{ObjectName, RouteKind};
 use crate::registry::decode::{Head, HeadMetadata};
 use crate::registry::fault::Report;
-use crate::registry::manifest::{self, Kind, Reading};
+use crate::registry::manifest::{self, Kind, Origin, Reading};
 use crate::traffic::store::is_split;
 
 /// How long a watch is open before another one goes on where it ended, seconds. A connection that died unnoticed is given
@@ -64,7 +64,7 @@ impl Read {
         let reading = match kind {
             // The traffic store has it.
             Kind::Route(RouteKind::Http) if is_split(&object.value) => Reading::Nothing,
-            _ => manifest::read_as(kind, &head, &object.value, &mut report),
+            _ => manifest::read_as(kind, Origin::Cluster, &head, &object.value, &mut report),
         };
         Self { name: name(object), generation: metadata.generation.unwrap_or_default(), reading, report }
     }
@@ -85,6 +85,7 @@ pub(super) async fn follow(kind: Kind, client: kube::Client, to: mpsc::Sender<Me
         match resource::served(&client, kind).await {
             Err(error) => retry.failed(&error).await,
             Ok(None) => {
+                retry.succeeded();
                 missing = missing.saturating_add(1);
                 if missing == LOOKS {
                     tracing::info!(%kind, "the API server doesn't have this kind; it counts as empty until it has");

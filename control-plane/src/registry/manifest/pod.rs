@@ -7,18 +7,20 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Refused, address, is_dns_subdomain, is_tcp, port, required};
+use super::{Origin, Refused, address, is_dns_subdomain, is_tcp, port, required};
 use crate::mesh::{Mtls, ObjectName, Pod, PodPort, Protocol};
 use crate::registry::fault::{FieldPath, Report};
 
 /// The label or annotation that gives a pod a sidecar.
 const INJECT: &str = "weft.dev/inject";
+/// The container that is the sidecar.
+const PROXY: &str = "weft-proxy";
 /// The annotation that says what a pod does with plaintext.
 const MTLS: &str = "weft.dev/mtls";
 /// The label that has the zone of a node, and from 1.35 on of its pods: Kubernetes sets it.
 pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
 
-pub(super) fn read(name: &ObjectName, raw: core::Pod, report: &mut Report) -> Result<Pod, Refused> {
+pub(super) fn read(name: &ObjectName, origin: Origin, raw: core::Pod, report: &mut Report) -> Result<Pod, Refused> {
     let spec = raw.spec.unwrap_or_default();
     let service_account = service_account(spec.service_account_name.as_deref(), report)?;
     let status = raw.status.unwrap_or_default();
@@ -31,7 +33,10 @@ pub(super) fn read(name: &ObjectName, raw: core::Pod, report: &mut Report) -> Re
         service_account,
         addresses,
         workload: workload(name, &raw.metadata),
-        injected: injected(&raw.metadata, report),
+        injected: match origin {
+            Origin::Files => has_proxy(&spec) || injected(&raw.metadata, report),
+            Origin::Cluster => has_proxy(&spec),
+        },
         mtls: mtls(&raw.metadata, report),
         ports: ports(&spec, report)?,
         zone: raw.metadata.labels.as_ref().and_then(|labels| labels.get(ZONE)).map_or("", String::as_str).into(),
@@ -77,6 +82,11 @@ fn workload(name: &ObjectName, metadata: &ObjectMeta) -> Arc<str> {
     let hash = label("pod-template-hash").filter(|_| owner.kind == "ReplicaSet");
     let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-'));
     deployment.unwrap_or(&owner.name).into()
+}
+
+/// Whether the sidecar is among the containers: asking for one is not having one.
+fn has_proxy(spec: &core::PodSpec) -> bool {
+    spec.containers.iter().chain(spec.init_containers.iter().flatten()).any(|container| container.name == PROXY)
 }
 
 fn injected(metadata: &ObjectMeta, report: &mut Report) -> bool {

@@ -1,3 +1,4 @@
+use super::Origin;
 use crate::mesh::{Mtls, Pod, Protocol};
 use crate::registry::testing::{faults, good, read};
 
@@ -87,4 +88,19 @@ fn bad_values_are_told() {
         let fault = faults(&manifest("", rest)).join("\n");
         assert!(fault.contains(expected), "{rest}: {fault}");
     }
+}
+
+#[test]
+fn in_a_cluster_a_pod_has_the_sidecar_that_is_among_its_containers() {
+    let injected = |origin, spec: serde_json::Value| {
+        let metadata = serde_json::json!({"name": "a-1", "labels": {"weft.dev/inject": "enabled"}});
+        let raw = serde_json::from_value(serde_json::json!({"metadata": metadata, "spec": spec})).unwrap();
+        let name = crate::mesh::ObjectName::new("default", "a-1");
+        super::read(&name, origin, raw, &mut crate::registry::fault::Report::default()).unwrap().injected
+    };
+    let (app, proxy) = (serde_json::json!({"name": "app"}), serde_json::json!({"name": "weft-proxy"}));
+    let asked = serde_json::json!({"containers": [app]});
+    assert_eq!([Origin::Files, Origin::Cluster].map(|origin| injected(origin, asked.clone())), [true, false]);
+    assert!(injected(Origin::Cluster, serde_json::json!({"containers": [proxy, app]})));
+    assert!(injected(Origin::Cluster, serde_json::json!({"containers": [app], "initContainers": [proxy]})));
 }
