@@ -15,6 +15,7 @@ use crate::spiffe::{SpiffeId, TrustDomain};
 
 mod csr;
 mod files;
+mod server;
 #[cfg(test)]
 mod tests;
 

@@ -14,6 +14,7 @@ pub mod authority;
 pub mod bundle;
 pub mod identity;
 pub mod key;
+pub mod server;
 pub mod spiffe;
 pub mod tls;
 mod x509;

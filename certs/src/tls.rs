@@ -14,6 +14,7 @@ use rustls::version::TLS13;
 
 use crate::bundle::TrustBundle;
 use crate::identity::WorkloadIdentity;
+use crate::server::ServerCertificate;
 use crate::spiffe::SpiffeId;
 
 mod explain;
@@ -58,6 +59,17 @@ pub fn direct_server(identity: &WorkloadIdentity) -> Arc<ServerConfig> {
 /// For the control plane's door (15012): ALPN `h2`; clients may have no certificate yet, but a bad one is refused.
 pub fn control_server(identity: &WorkloadIdentity) -> Arc<ServerConfig> {
     server(identity, Clients::Optional, &[H2])
+}
+
+/// For clients that know the server by its DNS name and show nothing: ALPN `h2`, `http/1.1`.
+pub fn named_server(certificate: &ServerCertificate) -> Arc<ServerConfig> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])
+        .unwrap_or_else(|_| unreachable!("the policy has TLS 1.3 suites and groups"))
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(certificate.clone()));
+    config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec()];
+    Arc::new(config)
 }
 
 /// For a connection to a peer's 15008: ALPN `h2`; the peer must be exactly `expected`.

@@ -24,6 +24,7 @@ use crate::registry::{Fault, Registry};
 use crate::status::StatusService;
 use crate::traffic::store::StoreError;
 use crate::traffic::{Shifter, Traffic, rollout};
+use crate::webhook::WebhookError;
 use crate::xds::{Discovery, Publisher};
 
 mod cluster;
@@ -94,6 +95,9 @@ pub enum StartError {
     /// The manifests.
     #[error("WEFT_REGISTRY can't be opened")]
     Registry(#[from] OpenError),
+    /// The webhooks.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// The API's token.
     #[error(transparent)]
     Token(#[from] TokenError),

@@ -14,6 +14,10 @@ use weft_certs::spiffe::TrustDomain;
 
 use crate::mesh::Mtls;
 
+mod injection;
+
+pub use injection::{InjectionConfig, InjectionFlags};
+
 /// What can be set from outside, as text. Each flag has an environment variable; the flag wins.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Flags {
@@ -55,6 +59,9 @@ pub struct Flags {
     /// Inbound policy of pods that set none: `permissive` or `strict`.
     #[arg(long, env = "WEFT_DEFAULT_MTLS", default_value = "permissive")]
     pub default_mtls: String,
+    /// What pods are given.
+    #[command(flatten)]
+    pub injection: InjectionFlags,
     /// What is logged, such as `info` or `info,weft_control::xds=debug`.
     #[arg(long, env = "WEFT_LOG", default_value = "info")]
     pub log: String,
@@ -86,6 +93,8 @@ pub struct Config {
     pub load_report_interval: Duration,
     /// Inbound policy of pods that set none.
     pub default_mtls: Mtls,
+    /// What pods are given, in a cluster.
+    pub injection: InjectionConfig,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -172,6 +181,7 @@ impl Config {
         let load_report_interval =
             errors.take("WEFT_LOAD_REPORT_INTERVAL", load_report_interval(&flags.load_report_interval));
         let default_mtls = errors.take("WEFT_DEFAULT_MTLS", default_mtls(&flags.default_mtls));
+        let injection = injection::read(&flags.injection, &mut errors);
         let filter = errors.take("WEFT_LOG", log_filter(&flags.log));
         let format = errors.take("WEFT_LOG_FORMAT", log_format(&flags.log_format));
         let config = (|| {
@@ -186,6 +196,7 @@ impl Config {
                 cert_lifetime: cert_lifetime?,
                 load_report_interval: load_report_interval?,
                 default_mtls: default_mtls?,
+                injection: injection?,
                 log: LogConfig { filter: filter?, format: format? },
             })
         })();

@@ -24,4 +24,5 @@ pub mod registry;
 pub mod status;
 pub mod tls_listener;
 pub mod traffic;
+pub mod webhook;
 pub mod xds;

@@ -37,6 +37,7 @@ pub struct Metrics {
     pub load_dropped: Counter,
     /// `weft_control_load_slots`: what is kept of load reports now.
     pub load_slots: Gauge,
+    admissions: Family<AdmissionLabels, Counter>,
     pushes: Family<KindLabel, Counter>,
     nacks: Family<KindLabel, Counter>,
 }
@@ -47,6 +48,18 @@ struct KindLabel(ResourceKind);
 impl EncodeLabelSet for KindLabel {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
         [("kind", self.0.name())].encode(encoder)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct AdmissionLabels {
+    webhook: &'static str,
+    result: &'static str,
+}
+
+impl EncodeLabelSet for AdmissionLabels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        [("webhook", self.webhook), ("result", self.result)].encode(encoder)
     }
 }
 
@@ -68,6 +81,8 @@ impl Default for Metrics {
         registry.register("registry_faults", "Faults in the registry's manifests now", registry_faults.clone());
         let leader = Gauge::default();
         registry.register("leader", "1 while this replica writes statuses and runs shifts", leader.clone());
+        let admissions = Family::<AdmissionLabels, Counter>::default();
+        registry.register("admissions", "Answers of the webhooks", admissions.clone());
         for kind in ResourceKind::ALL {
             // From the first scrape on, so that rates have a beginning.
             drop(pushes.get_or_create(&KindLabel(kind)));
@@ -83,6 +98,7 @@ impl Default for Metrics {
             load_reports,
             load_dropped,
             load_slots,
+            admissions,
             pushes,
             nacks,
         }
@@ -93,6 +109,11 @@ impl Metrics {
     /// Counts a discovery response.
     pub fn pushed(&self, kind: ResourceKind) {
         self.pushes.get_or_create(&KindLabel(kind)).inc();
+    }
+
+    /// Counts an answer of a webhook.
+    pub fn admitted(&self, webhook: &'static str, result: &'static str) {
+        self.admissions.get_or_create(&AdmissionLabels { webhook, result }).inc();
     }
 
     /// Counts a resource that a proxy refused.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weft_certs::authority::Authority;
 
 use super::StartError;
-use super::serve::ServeError;
+use super::serve::{self, ServeError};
 use crate::ca::{ByTokenReview, ClusterReviews};
 use crate::cluster::Cluster;
 use crate::cluster::bundle::BundlePublisher;
@@ -17,10 +18,10 @@ use crate::config::Config;
 use crate::leading::Leading;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
+use crate::webhook::{self, WebhookError};
 use crate::xds::Publisher;
 
 /// What there is to work with, and where tasks go.
-#[expect(dead_code, reason = "each part is used by what is started here")]
 pub(super) struct Parts<'a> {
     pub(super) config: &'a Config,
     pub(super) registry: &'a Registry,
@@ -38,13 +39,30 @@ pub(super) struct Parts<'a> {
 }
 
 /// Starts it.
-pub(super) async fn start(cluster: &Cluster, parts: Parts<'_>) -> Result<(), StartError> {
+pub(super) async fn start(cluster: &Cluster, mut parts: Parts<'_>) -> Result<(), StartError> {
     let (namespaces, authority) = (parts.registry.namespaces.clone(), parts.authority.clone());
     let bundles = BundlePublisher::new(cluster.clone(), namespaces, authority, parts.leading.clone());
     parts.background.spawn(bundles.run());
     let publisher = Arc::clone(parts.publisher);
     let statuses = StatusWriter::new(cluster.clone(), parts.registry, publisher, parts.leading.clone());
     parts.background.spawn(statuses.run());
+    webhooks(cluster, &mut parts).await?;
+    Ok(())
+}
+
+async fn webhooks(cluster: &Cluster, parts: &mut Parts<'_>) -> Result<(), WebhookError> {
+    let config = parts.config;
+    let address = config.injection.webhook_address;
+    let listener = TcpListener::bind(address).await.map_err(|source| WebhookError::Listen { address, source })?;
+    let certificate =
+        webhook::Certificate::issue(parts.authority.clone(), &config.cluster.namespace, config.cert_lifetime)?;
+    let namespaces = parts.registry.namespaces.clone();
+    let webhooks = webhook::Webhooks::new(cluster, config, namespaces, Arc::clone(parts.metrics)).await;
+    let router = webhook::router(Arc::new(webhooks));
+    parts.servers.spawn(serve::webhooks(listener, router, certificate.served(), parts.shutdown.clone()));
+    parts.background.spawn(certificate.keep_fresh());
+    parts.background.spawn(webhook::keep_bundles(cluster.clone(), parts.authority.clone()));
+    tracing::info!(%address, "the webhooks are served");
     Ok(())
 }
 

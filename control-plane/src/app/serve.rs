@@ -14,6 +14,7 @@ use weft_api::istio_ca::istio_certificate_service_server::IstioCertificateServic
 use weft_api::xds::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use weft_api::xds::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
 use weft_certs::identity::WorkloadIdentity;
+use weft_certs::server::ServerCertificate;
 use weft_certs::tls;
 
 use crate::ca::CertificateService;
@@ -90,6 +91,19 @@ pub(super) async fn api(
             server.serve_with_incoming_shutdown(incoming, stopped).await?;
         }
     }
+    Ok(())
+}
+
+/// Serves the webhooks over TLS until `shutdown`.
+pub(super) async fn webhooks(
+    listener: TcpListener,
+    router: Router,
+    certificate: ServerCertificate,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let incoming = tls_listener::incoming(listener, tls::named_server(&certificate));
+    let server = server().accept_http1(true).add_routes(Routes::from(router));
+    server.serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned()).await?;
     Ok(())
 }
 
