@@ -46,3 +46,19 @@ namespaceSelector:
   matchExpressions:
   - {key: kubernetes.io/metadata.name, operator: NotIn, values: {{ include "weft.excludedNamespaces" . }}}
 {{- end }}
+
+{{- /* The options of pods and namespaces that have none of their own, by their names without weft.dev/. */ -}}
+{{- define "weft.proxyDefaults" -}}
+{{- $proxy := .Values.proxy -}}
+{{- $limits := $proxy.resources.limits | default dict -}}
+{{- $requests := $proxy.resources.requests | default dict -}}
+{{- dict
+  "access-log" $proxy.accessLog
+  "log-level" $proxy.logLevel
+  "log-format" .Values.log.format
+  "proxy-cpu" ($requests.cpu | default "50m")
+  "proxy-memory" ($requests.memory | default "32Mi")
+  "proxy-cpu-limit" ($limits.cpu | default "none")
+  "proxy-memory-limit" ($limits.memory | default "none")
+| toJson }}
+{{- end }}

@@ -25,6 +25,8 @@ const TOKEN_SECONDS: u32 = 3600;
 /// proxy's to explain in its log; a restart would only hide it.
 const STARTUP_PERIOD_SECONDS: u32 = 1;
 const STARTUP_FAILURES: u32 = 300;
+/// Worker threads where no CPU limit says how many.
+const WORKERS_WITHOUT_LIMIT: u8 = 2;
 /// How long a container waits for the proxy beside it where the kubelet can't.
 const WAIT: &str = "120s";
 /// What `kubectl logs` and `exec` go to.
@@ -186,6 +188,8 @@ impl Parts<'_> {
         let options = self.options;
         let workload = workload::name(self.subject.pod, self.subject.owner).map(str::to_owned);
         let sampler = options.trace_sampling.as_ref().map(|_| "parentbased_traceidratio".to_owned());
+        // Without a limit it would be a thread for each core of the node.
+        let workers = options.resources.cpu_limit.is_none().then(|| WORKERS_WITHOUT_LIMIT.to_string());
         let drain_grace = options.drain_grace.map(|grace| humantime::format_duration(grace).to_string());
         let values = [
             ("WEFT_WORKLOAD", workload),
@@ -193,6 +197,7 @@ impl Parts<'_> {
             ("WEFT_TRUST_DOMAIN", Some(self.settings.trust_domain.as_str().to_owned())),
             ("WEFT_TOKEN_FILE", Some(format!("{TOKEN_FOLDER}/token"))),
             ("WEFT_TRUST_BUNDLE", Some(format!("{TRUST_FOLDER}/trust-bundle.pem"))),
+            ("WEFT_WORKERS", workers),
             ("WEFT_LOG", options.log_level.clone()),
             ("WEFT_LOG_FORMAT", options.log_format.clone()),
             ("WEFT_ACCESS_LOG", options.access_log.clone()),
