@@ -19,7 +19,7 @@ spec:
   automountServiceAccountToken: false
   containers:
   - name: echo
-    image: registry.k8s.io/gateway-api/echo-advanced:v1.5.1
+    image: weft.test/echo:test
     imagePullPolicy: Never
     args: [--port=8080]
     readinessProbe: {httpGet: {port: 8080}, periodSeconds: 1}

@@ -17,7 +17,7 @@ pub(crate) fn add(suite: &mut Suite) {
 
 /// Comes last: what needs the mesh can't follow.
 pub(crate) fn add_last(suite: &mut Suite) {
-    // suite.trial("an upgrade replaces the replicas, and keeps the CA", 2 * LIMIT, upgrade);
+    suite.trial("an upgrade replaces the replicas, and keeps the CA", 2 * LIMIT, upgrade);
     suite.trial("uninstalled by helm, it leaves nothing but what people may want back", LIMIT, uninstall);
 }
 
@@ -68,7 +68,6 @@ async fn least_privilege(cluster: Arc<Cluster>) -> Result<()> {
     Ok(())
 }
 
-#[expect(dead_code, reason = "waits for the CA in its Secret")]
 async fn upgrade(cluster: Arc<Cluster>) -> Result<()> {
     let secret = ["get", "secret", "weft-ca", "-n", SYSTEM_NAMESPACE, "-o", r"jsonpath={.data.root\.crt}"];
     let before = cluster.kubectl(secret).await?;

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use weft_tests::kube::run;
 
+mod availability;
 mod basics;
 mod chart;
-// mod conformance;
+mod conformance;
 mod definitions;
+mod injection;
 mod install;
+mod pods;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -19,7 +22,10 @@ fn main() -> ExitCode {
         definitions::add(suite);
         chart::add(suite);
         install::add(suite);
-        // conformance::add(suite);
+        injection::add(suite);
+        pods::add(suite);
+        availability::add(suite);
+        conformance::add(suite);
         install::add_last(suite);
         suite.hold();
     })
