@@ -28,6 +28,7 @@ help:
 	@echo 'make parity  the same requests to Weft and to Envoy, and what each makes of them'
 	@echo 'make lint    formatting, lints, documentation, licences of dependencies'
 	@echo 'make build   the programs weft, weft-control and weft-proxy, in $(TARGET)/release'
+	@echo 'make images  the image of the three programs, by buildah, podman or docker; another name: make images NAME=...'
 	@echo 'make clean   takes away all that was built'
 
 .PHONY: demo
@@ -67,6 +68,10 @@ $(ENVOY_HOME)/envoy: | setup
 build: setup
 	@echo '==> building weft, weft-control and weft-proxy: minutes the first time, seconds from then on' >&2
 	@$(CARGO) build --release --workspace --bins >&2
+
+.PHONY: images
+images: build
+	@images/build $(TARGET)/release $(NAME)
 
 .PHONY: lint
 lint:
