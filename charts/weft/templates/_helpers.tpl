@@ -52,13 +52,13 @@ namespaceSelector:
 {{- $proxy := .Values.proxy -}}
 {{- $limits := $proxy.resources.limits | default dict -}}
 {{- $requests := $proxy.resources.requests | default dict -}}
-{{- dict
+{{- $all := dict
   "access-log" $proxy.accessLog
   "log-level" $proxy.logLevel
   "log-format" .Values.log.format
   "proxy-cpu" ($requests.cpu | default "50m")
   "proxy-memory" ($requests.memory | default "32Mi")
   "proxy-cpu-limit" ($limits.cpu | default "none")
-  "proxy-memory-limit" ($limits.memory | default "none")
-| toJson }}
+  "proxy-memory-limit" ($limits.memory | default "none") -}}
+{{- merge (deepCopy $proxy.options) $all | toJson }}
 {{- end }}
