@@ -20,5 +20,6 @@ mod node;
 mod suite;
 
 pub use self::cluster::Cluster;
+pub use self::image::WEFT_IMAGE;
 pub use self::mesh::{Mesh, RELEASE, SYSTEM_NAMESPACE};
 pub use self::suite::{Suite, run};

@@ -86,6 +86,17 @@ impl Cluster {
         self.mesh.get_or_init(install).await.clone().map_err(anyhow::Error::msg)
     }
 
+    /// Installs the Gateway API's definitions.
+    ///
+    /// # Errors
+    /// Where the API server refuses them.
+    pub async fn gateway_api(&self) -> Result<()> {
+        let definitions = self.programs().join("gateway-api/config/crd/experimental");
+        let path = definitions.to_str().context("a path that is not UTF-8")?;
+        let applied = self.kubectl(["apply", "--server-side", "-k", path]).await;
+        applied.context("install the Gateway API").map(drop)
+    }
+
     /// How the pods are, and what the control plane logged last.
     pub(super) async fn pods_and_logs(&self) -> String {
         let pods = self.kubectl(["get", "pods", "-A", "-o", "wide"]).await;

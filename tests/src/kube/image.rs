@@ -11,10 +11,10 @@ use super::node::socket;
 
 /// What holds a pod's namespaces.
 pub(super) const PAUSE: &str = "weft.test/pause:test";
-/// Weft's repository and tag.
-pub(super) const WEFT: (&str, &str) = ("weft.test/weft", "test");
+/// The repository and the tag of Weft's image in the cluster.
+pub const WEFT_IMAGE: (&str, &str) = ("weft.test/weft", "test");
 
-const ARCHIVES: [&str; 3] = ["pause.tar", "weft.tar", "echo.tar"];
+const ARCHIVES: [&str; 4] = ["pause.tar", "weft.tar", "echo.tar", "standin.tar"];
 
 /// Makes the images and imports them; containerd must run.
 pub(super) async fn import(places: &Places) -> Result<()> {

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::cluster::Cluster;
-use super::image::WEFT;
+use super::image::WEFT_IMAGE;
 
 /// The namespace of the control plane.
 pub const SYSTEM_NAMESPACE: &str = "weft-system";
@@ -30,7 +30,7 @@ impl Mesh {
     /// # Errors
     /// Where it does not become ready; with what the cluster says.
     pub async fn install(cluster: &Cluster, values: &[&str]) -> Result<()> {
-        let ((repository, tag), limit) = (WEFT, format!("{}s", INSTALL.as_secs()));
+        let ((repository, tag), limit) = (WEFT_IMAGE, format!("{}s", INSTALL.as_secs()));
         let mut helm = cluster.command("helm");
         helm.args(["upgrade", "--install", RELEASE]).arg(Self::chart());
         helm.args(["--namespace", SYSTEM_NAMESPACE, "--create-namespace", "--wait", "--timeout", &limit]);
@@ -50,8 +50,6 @@ impl Mesh {
 
 /// The Gateway API's definitions, then Weft.
 pub(super) async fn install(cluster: &Cluster) -> Result<()> {
-    let definitions = cluster.programs().join("gateway-api/config/crd/experimental");
-    let path = definitions.to_str().context("a path that is not UTF-8")?;
-    cluster.kubectl(["apply", "--server-side", "-k", path]).await.context("install the Gateway API")?;
+    cluster.gateway_api().await?;
     Mesh::install(cluster, &[]).await
 }

@@ -10,6 +10,7 @@ mod basics;
 mod chart;
 mod conformance;
 mod definitions;
+mod docs;
 mod injection;
 mod install;
 mod pods;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         basics::add(suite);
         definitions::add(suite);
         chart::add(suite);
+        docs::add(suite);
         install::add(suite);
         injection::add(suite);
         pods::add(suite);

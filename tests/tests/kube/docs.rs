@@ -1,0 +1,47 @@
+//! docs/getting-started.md, followed word for word.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use weft_tests::kube::{Cluster, Suite, WEFT_IMAGE};
+
+use crate::LIMIT;
+
+pub(crate) fn add(suite: &mut Suite) {
+    suite.bare("getting-started.md, followed word for word, works", 3 * LIMIT, followed);
+}
+
+const SECTION: &str = "## On a cluster\n";
+/// What stands in for images that this cluster cannot pull.
+const STAND_IN: &str = "weft.test/standin:test";
+
+async fn followed(cluster: Arc<Cluster>) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = std::fs::read_to_string(root.join("docs/getting-started.md"))?;
+    let section = page.split_once(SECTION).context("the section is not there")?.1;
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let script: String = section.split("```bash\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    ensure!(script.lines().count() > 8, "there is little to follow:\n{script}");
+
+    // The same folders as where people are, but for the images' names.
+    let folder = cluster.world().folder().join("followed");
+    std::fs::create_dir_all(folder.join("docs/examples"))?;
+    std::os::unix::fs::symlink(root.canonicalize()?.join("charts"), folder.join("charts"))?;
+    let shop = std::fs::read_to_string(root.join("docs/examples/shop.yaml"))?;
+    let images = |line: &str| match line.split_once("image: ") {
+        Some((indent, _)) => format!("{indent}image: {STAND_IN}\n"),
+        None => format!("{line}\n"),
+    };
+    std::fs::write(folder.join("docs/examples/shop.yaml"), shop.lines().map(images).collect::<String>())?;
+
+    cluster.gateway_api().await?;
+    let mut shell = cluster.command("/bin/bash");
+    shell.args(["-euxo", "pipefail", "-c", &script]).current_dir(&folder);
+    let output = shell.env("REPOSITORY", WEFT_IMAGE.0).env("TAG", WEFT_IMAGE.1).output().await?;
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{said}");
+    ensure!(said.contains("hello from api") && said.contains("spiffe://cluster.local/ns/shop/sa/web"), "{said}");
+    cluster.kubectl(["delete", "namespace", "shop"]).await?;
+    cluster.helm(["uninstall", "weft", "--namespace", "weft-system", "--wait"]).await.map(drop)
+}
