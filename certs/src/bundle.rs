@@ -20,6 +20,21 @@ struct Roots {
     anchors: Vec<TrustAnchor<'static>>,
 }
 
+/// When the certificates of a PEM text end, in their order. Nothing is verified.
+///
+/// # Errors
+/// When the text is no PEM, or one of them can't be read; with what the decoder said.
+pub fn ends(pem: &[u8]) -> Result<Vec<std::time::SystemTime>, BundleError> {
+    let certificates = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|cause| BundleError::Pem(cause.to_string()))?;
+    let end = |(index, certificate): (usize, &CertificateDer<'_>)| {
+        let parsed = x509::parse(certificate).map_err(|reason| BundleError::Root { number: index + 1, reason })?;
+        Ok(x509::system_time(parsed.validity().not_after))
+    };
+    certificates.iter().enumerate().map(end).collect()
+}
+
 impl TrustBundle {
     /// Reads the certificates of a PEM text. Other PEM sections are passed over; duplicates are kept once.
     ///

@@ -10,10 +10,12 @@ use crate::demo::DemoArgs;
 use crate::demo::app::AppArgs;
 
 mod inject;
+mod install;
 mod shift;
 mod why;
 
 pub use inject::{InjectArgs, KubernetesVersion, Setting};
+pub use install::{CheckArgs, InstallArgs, UninstallArgs};
 pub use shift::{OfService, ShiftArgs, ShiftCommand};
 pub use why::{Destination, Header, WhyArgs};
 
@@ -78,6 +80,12 @@ pub enum Command {
     },
     /// What a pod's proxy would do with a request, step by step, and which manifest says so
     Why(WhyArgs),
+    /// Install Weft into the cluster, or upgrade it, by the chart that came with this program
+    Install(InstallArgs),
+    /// Look for what stands in Weft's way in a cluster: before an installation (--pre) and after
+    Check(CheckArgs),
+    /// Take Weft out of the cluster, with all that it wrote there
+    Uninstall(UninstallArgs),
     /// Give the pods in manifests their sidecars, for example: weft inject web.yaml | kubectl apply -f -
     Inject(Box<InjectArgs>),
     /// Run a small mesh on this machine and shift its traffic, live

@@ -89,6 +89,11 @@ impl Cluster {
         Ok(Self { client, namespace: global.system_namespace.clone(), context })
     }
 
+    /// How people call it.
+    pub(crate) fn context(&self) -> &str {
+        &self.context
+    }
+
     /// The pods of the control plane that are ready, by name.
     ///
     /// # Errors

@@ -7,15 +7,15 @@ use anyhow::Context as _;
 use weft_control::inject::manifests::{self, Edit, Inject, Uninject};
 use weft_control::inject::{Cluster, Settings, check_options, new_probe_token};
 
-use crate::args::InjectArgs;
+use crate::args::{Global, InjectArgs};
 
 /// More than any real set of manifests has.
 const MOST_BYTES: u64 = 64 << 20;
 
 /// Prints the manifests; what was done to each, and why nothing was, goes to standard error.
-pub(crate) fn run(args: &InjectArgs, out: &mut impl Write) -> anyhow::Result<()> {
+pub(crate) fn run(args: &InjectArgs, global: &Global, out: &mut impl Write) -> anyhow::Result<()> {
     let text = read(&args.file)?;
-    let settings = settings(args)?;
+    let settings = settings(args, &global.system_namespace)?;
     let inject = Inject { settings: &settings, probe_token: &new_probe_token };
     let edit: &dyn Edit = if args.uninject { &Uninject } else { &inject };
     let edited = manifests::edit(&text, &args.place.namespace, edit)?;
@@ -42,15 +42,14 @@ fn read(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn settings(args: &InjectArgs) -> anyhow::Result<Settings> {
+fn settings(args: &InjectArgs, namespace: &str) -> anyhow::Result<Settings> {
     let trust_domain = args.trust_domain.parse().with_context(|| format!("--trust-domain {:?}", args.trust_domain))?;
-    let namespace = &args.system_namespace;
     let defaults = args.options.iter().map(|setting| (setting.0.clone(), setting.1.clone())).collect();
     check_options(&defaults).context("--set")?;
     Ok(Settings {
         pull_policy: args.pull_policy,
         control_plane: args.control_plane.clone().unwrap_or_else(|| Settings::control_plane_in(namespace)),
-        system_namespace: namespace.clone(),
+        system_namespace: namespace.to_owned(),
         unless_opted_out: true,
         defaults,
         otlp_endpoint: args.otlp_endpoint.clone(),

@@ -4,15 +4,18 @@
 //! the tests.
 
 pub mod args;
+mod check;
 mod client;
 mod cluster;
 pub mod demo;
 mod failure;
 mod inject;
+mod install;
 mod output;
 mod status;
 mod text;
 mod traffic;
+mod uninstall;
 mod why;
 pub mod world;
 
@@ -39,7 +42,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Traffic(command) => return wait_for(traffic::run(command, &global, &mut out)),
         Command::Status { namespace, resources } => wait_for(status::run(namespace, resources, &global, &mut out))?,
         Command::Why(args) => wait_for(why::run(args, &global, &mut out))?,
-        Command::Inject(args) => inject::run(&args, &mut out)?,
+        Command::Inject(args) => inject::run(&args, &global, &mut out)?,
+        Command::Install(args) => wait_for(install::run(args, &global, &mut out))?,
+        Command::Uninstall(args) => wait_for(uninstall::run(args, &global, &mut out))?,
+        Command::Check(args) => return wait_for(check::run(args, &global, &mut out)),
         Command::Completions { shell } => clap_complete::generate(shell, &mut Args::command(), "weft", &mut out),
         Command::Demo(demo) => {
             drop(out);

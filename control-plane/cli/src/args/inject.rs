@@ -26,9 +26,6 @@ pub struct InjectArgs {
     /// The control plane, as the pods resolve it; otherwise weft-control.SYSTEM-NAMESPACE.svc:15012
     #[arg(long, env = "WEFT_PROXY_CONTROL_PLANE", value_name = "HOST:PORT")]
     pub control_plane: Option<String>,
-    /// The control plane's namespace
-    #[arg(long, value_name = "NS", default_value = "weft-system")]
-    pub system_namespace: String,
     /// The mesh's trust domain
     #[arg(long, env = "WEFT_TRUST_DOMAIN", value_name = "NAME", default_value = "cluster.local")]
     pub trust_domain: String,

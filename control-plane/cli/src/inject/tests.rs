@@ -12,9 +12,10 @@ fn printed(flags: &str, text: &str) -> anyhow::Result<String> {
     std::fs::write(&file, text)?;
     let file = file.display().to_string();
     let line = ["weft", "inject", file.as_str()].into_iter().chain(flags.split_whitespace());
-    let Command::Inject(args) = Args::try_parse_from(line)?.command else { anyhow::bail!("another command") };
+    let Args { global, command } = Args::try_parse_from(line)?;
+    let Command::Inject(args) = command else { anyhow::bail!("another command") };
     let mut out = Vec::new();
-    run(&args, &mut out)?;
+    run(&args, &global, &mut out)?;
     Ok(String::from_utf8(out)?)
 }
 
