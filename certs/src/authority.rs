@@ -15,12 +15,14 @@ use crate::spiffe::{SpiffeId, TrustDomain};
 
 mod csr;
 mod files;
+mod pem;
 mod server;
 #[cfg(test)]
 mod tests;
 
 pub use csr::{CsrError, MAX_CSR_BYTES};
 pub use files::AuthorityError;
+pub use pem::AuthorityPem;
 
 /// Certificates are valid from this long before they are issued, for peers whose clocks are behind.
 pub const BACKDATED_BY: Duration = Duration::from_secs(60);
@@ -31,6 +33,7 @@ pub struct Authority {
     bundle: TrustBundle,
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
     issuer_pem: String,
+    issuer_not_before: SystemTime,
     issuer_not_after: SystemTime,
 }
 
@@ -59,6 +62,22 @@ impl Authority {
     /// domain, or has expired. Nothing that exists is ever overwritten, except a key whose certificate was never written.
     pub fn load_or_create(dir: &Path, trust_domain: &TrustDomain) -> Result<Self, AuthorityError> {
         files::load_or_create(dir, trust_domain, SystemTime::now())
+    }
+
+    /// The CA of these texts. The error names them as [`Self::load_or_create`] names its files.
+    ///
+    /// # Errors
+    /// Names the text that is broken, doesn't match its neighbour, belongs to another trust domain, or has expired.
+    pub fn from_pem(pem: &AuthorityPem, trust_domain: &TrustDomain) -> Result<Self, AuthorityError> {
+        pem.load(trust_domain, SystemTime::now())
+    }
+
+    /// How much of the issuer's life is spent, from 0 to 1. It is to be replaced while workloads' certificates that end
+    /// after it could still be wanted.
+    pub fn issuer_spent(&self, now: SystemTime) -> f64 {
+        let life = self.issuer_not_after.duration_since(self.issuer_not_before).unwrap_or_default();
+        let spent = now.duration_since(self.issuer_not_before).unwrap_or_default();
+        if life.is_zero() { 1.0 } else { (spent.as_secs_f64() / life.as_secs_f64()).min(1.0) }
     }
 
     /// Signs a request (PKCS #10, PEM) for an attested identity. The certificate ends at the latest when the issuer does.

@@ -13,6 +13,7 @@ use weft_certs::authority::AuthorityError;
 use crate::api::guard::{Token, TokenError};
 use crate::api::{self, Guard};
 use crate::ca::own::{self, OwnIdentityError};
+use crate::ca::secret::{SecretAuthority, SecretError};
 use crate::ca::{Attestor, ByJoinToken, CertificateService, JoinTokens};
 use crate::cluster::{Cluster, ConnectError};
 use crate::config::{ApiConfig, Config, RegistrySource};
@@ -86,6 +87,9 @@ pub enum StartError {
     /// The CA's keys and certificates.
     #[error("the certificate authority in WEFT_STATE_DIR can't be used")]
     Authority(#[from] AuthorityError),
+    /// The CA's Secret.
+    #[error("the certificate authority of the cluster can't be used")]
+    Secret(#[from] SecretError),
     /// The control plane's own certificate.
     #[error("the control plane can't certify itself")]
     Identity(#[from] OwnIdentityError),
@@ -143,9 +147,17 @@ impl App {
                 (Some(cluster), registry)
             }
         };
-        let authority = watch::channel(Arc::new(state.authority(&config.trust_domain)?)).1;
-        let identity = own::certify(&authority.borrow(), config.cert_lifetime)?;
         let mut background = JoinSet::new();
+        let authority = match &cluster {
+            None => watch::channel(Arc::new(state.authority(&config.trust_domain)?)).1,
+            Some(cluster) => {
+                let keeper = SecretAuthority::open(cluster, &config.trust_domain).await?;
+                let authority = keeper.subscribe();
+                background.spawn(keeper.run());
+                authority
+            }
+        };
+        let identity = own::certify(&authority.borrow(), config.cert_lifetime)?;
         let Shared { store, leading, peers } = match &cluster {
             None => Shared::alone(&state)?,
             Some(cluster) => {

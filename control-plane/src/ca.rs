@@ -18,6 +18,7 @@ use weft_certs::spiffe::{SpiffeId, TrustDomain};
 
 mod attest;
 pub mod own;
+pub mod secret;
 #[cfg(test)]
 mod tests;
 
