@@ -31,9 +31,9 @@ impl Events {
         Self(sender)
     }
 
-    /// Tells the pod's owner. A pod of its own is not stored yet: who makes it gets a warning instead.
+    /// Tells the pod's owner; where it has none, the pod that will have its name.
     pub(super) fn left_alone(&self, namespace: &str, pod: &Value, reason: Reason) {
-        let Some(owner) = owner(namespace, pod) else { return };
+        let Some(owner) = owner(namespace, pod).or_else(|| itself(namespace, pod)) else { return };
         if self.0.try_send((owner, reason)).is_err() {
             tracing::debug!(%reason, "an event is dropped: there are too many");
         }
@@ -48,13 +48,13 @@ async fn write(mut events: mpsc::Receiver<(ObjectReference, Reason)>, recorder: 
             known.clear();
             since = Instant::now();
         }
-        if !known.insert((owner.uid.clone(), reason)) {
+        if !known.insert((owner.namespace.clone(), owner.name.clone(), owner.uid.clone(), reason)) {
             continue;
         }
         let event = Event {
             type_: if reason.is_surprising() { EventType::Warning } else { EventType::Normal },
             reason: reason.word().to_owned(),
-            note: Some(format!("no Weft sidecar for its pods: {reason}")),
+            note: Some(format!("no Weft sidecar: {reason}")),
             action: "Injecting".to_owned(),
             secondary: None,
         };
@@ -74,6 +74,18 @@ fn owner(namespace: &str, pod: &Value) -> Option<ObjectReference> {
         kind: text("kind"),
         name: text("name"),
         uid: text("uid"),
+        namespace: Some(namespace.to_owned()),
+        ..ObjectReference::default()
+    })
+}
+
+/// It is not stored yet and has no uid.
+fn itself(namespace: &str, pod: &Value) -> Option<ObjectReference> {
+    let name = pod.pointer("/metadata/name").and_then(Value::as_str).filter(|name| !name.is_empty())?;
+    Some(ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: Some(name.to_owned()),
         namespace: Some(namespace.to_owned()),
         ..ObjectReference::default()
     })
