@@ -87,7 +87,7 @@ pub fn inject(subject: Subject<'_>, settings: &Settings) -> Result<Outcome, Opti
         return Ok(Outcome::LeftAlone(reason));
     }
     let options = Options::read(pod, namespace, settings)?;
-    let mut warnings = options.warnings(pod);
+    let mut warnings = options.warnings(pod, settings);
     let mut injected = pod.clone();
     let mut undo = Map::new();
 

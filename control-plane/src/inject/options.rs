@@ -141,8 +141,9 @@ impl Options {
     }
 
     /// What will not work as the pod's author may think.
-    pub(super) fn warnings(&self, pod: &Value) -> Vec<String> {
+    pub(super) fn warnings(&self, pod: &Value, settings: &Settings) -> Vec<String> {
         let mut warnings = unknown_annotations(pod);
+        warnings.extend(foreign_dns(pod, settings));
         let user_of = |object: &Value| pod::at(object, &["securityContext", "runAsUser"]).and_then(Value::as_u64);
         let of_pod = pod.get("spec").and_then(user_of);
         for container in pod::long_running(pod) {
@@ -166,6 +167,18 @@ impl Options {
         }
         warnings
     }
+}
+
+/// The control plane's name is one of the cluster's DNS.
+fn foreign_dns(pod: &Value, settings: &Settings) -> Option<String> {
+    let policy = pod::text(pod, &["spec", "dnsPolicy"]).filter(|policy| !policy.starts_with("ClusterFirst"))?;
+    let is_address = settings.control_plane.parse::<std::net::SocketAddr>().is_ok();
+    (!is_address).then(|| {
+        format!(
+            "dnsPolicy {policy}: the pod's DNS must know {}, or the proxy gets no certificate",
+            settings.control_plane
+        )
+    })
 }
 
 fn unknown_annotations(pod: &Value) -> Vec<String> {
