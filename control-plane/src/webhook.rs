@@ -13,10 +13,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use weft_certs::authority::Authority;
 use weft_certs::key::KeyError;
 use weft_certs::server::ServerCertificateError;
 
+use crate::ca::CurrentAuthority;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::inject::{self, Settings};
@@ -83,7 +83,7 @@ impl Webhooks {
 }
 
 /// Keeps the roots by which the API server knows us in both configurations, for ever.
-pub(crate) async fn keep_bundles(cluster: Cluster, authority: watch::Receiver<Arc<Authority>>) {
+pub(crate) async fn keep_bundles(cluster: Cluster, authority: CurrentAuthority) {
     bundle::keep(cluster, authority).await;
 }
 

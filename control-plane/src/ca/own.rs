@@ -67,7 +67,7 @@ pub async fn keep_fresh(identity: WorkloadIdentity, mut authority: CurrentAuthor
 }
 
 /// Waits for another authority; for ever, where there can be none.
-async fn changed(authority: &mut CurrentAuthority) {
+pub(crate) async fn changed(authority: &mut CurrentAuthority) {
     if authority.changed().await.is_err() {
         std::future::pending().await
     }

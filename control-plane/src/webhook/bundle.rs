@@ -2,7 +2,6 @@
 //! same, and only where it differs.
 
 use std::fmt::Debug;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -12,9 +11,9 @@ use kube::api::{Patch, PatchParams};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use weft_certs::authority::Authority;
 
+use crate::ca::CurrentAuthority;
+use crate::ca::own::changed;
 use crate::cluster::Cluster;
 
 /// The configurations of the chart.
@@ -27,7 +26,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 const LOOK_SOON: Duration = Duration::from_secs(1);
 
 /// Keeps it so, for ever.
-pub(super) async fn keep(cluster: Cluster, mut authority: watch::Receiver<Arc<Authority>>) {
+pub(super) async fn keep(cluster: Cluster, mut authority: CurrentAuthority) {
     let mutating = kube::Api::<MutatingWebhookConfiguration>::all(cluster.client.clone());
     let validating = kube::Api::<ValidatingWebhookConfiguration>::all(cluster.client);
     let mut said = String::new();
@@ -52,7 +51,7 @@ pub(super) async fn keep(cluster: Cluster, mut authority: watch::Receiver<Arc<Au
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            changed = authority.changed() => if changed.is_err() { return },
+            () = changed(&mut authority) => {}
         }
     }
 }

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
 use weft_certs::authority::Authority;
 use weft_certs::key::KeyPair;
 use weft_certs::server::ServerCertificate;
 
 use super::WebhookError;
+use crate::ca::CurrentAuthority;
+use crate::ca::own::changed;
 
 /// The pause after a failed renewal.
 const RETRY: Duration = Duration::from_secs(5);
@@ -18,7 +19,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// The certificate, and what it takes to renew it.
 pub(crate) struct Certificate {
-    authority: watch::Receiver<Arc<Authority>>,
+    authority: CurrentAuthority,
     lifetime: Duration,
     names: Vec<String>,
     served: ServerCertificate,
@@ -31,7 +32,7 @@ impl Certificate {
     /// # Errors
     /// When the CA can't sign.
     pub(crate) fn issue(
-        mut authority: watch::Receiver<Arc<Authority>>,
+        mut authority: CurrentAuthority,
         namespace: &str,
         lifetime: Duration,
     ) -> Result<Self, WebhookError> {
@@ -57,7 +58,7 @@ impl Certificate {
                         continue;
                     }
                 }
-                changed = self.authority.changed() => if changed.is_err() { return },
+                () = changed(&mut self.authority) => {}
             }
             if let Err(error) = self.renew() {
                 tracing::error!(%error, "can't renew the webhooks' certificate, trying on");

@@ -45,10 +45,11 @@ impl Injector {
     fn left_alone(&self, request: &Request, reason: Reason) -> Verdict {
         let pod = &request.object;
         let namespace = request.namespace.as_deref().unwrap_or_default();
-        tracing::info!(namespace, pod = display_name(pod), %reason, "left a pod without a sidecar");
+        // The API server asks again about what we have just injected, when another webhook changed it after us.
         if reason == Reason::AlreadyInjected {
             return Verdict::ALLOWED;
         }
+        tracing::info!(namespace, pod = display_name(pod), %reason, "left a pod without a sidecar");
         if !request.dry_run {
             self.events.left_alone(namespace, pod, reason);
         }
