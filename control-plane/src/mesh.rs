@@ -209,10 +209,14 @@ impl Mesh {
         ports
     }
 
-    /// The zone that a pod is in, as its label or an EndpointSlice has it.
+    /// The zone that a pod is in, as its label, its node or an EndpointSlice has it.
     pub(crate) fn zone_of(&self, pod: &Pod) -> Option<Arc<str>> {
         if !pod.zone.is_empty() {
             return Some(pod.zone.clone());
+        }
+        let node = self.manifests.nodes.get(&pod.node).filter(|node| !node.zone.is_empty());
+        if let Some(node) = node {
+            return Some(node.zone.clone());
         }
         let endpoints = pod.addresses.iter().filter_map(|at| Some((at, self.index.slices_by_address.get(at)?)));
         let mut endpoints = endpoints.flat_map(|(at, slices)| {

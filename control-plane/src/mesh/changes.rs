@@ -6,6 +6,7 @@
 //! Service ────────> its listeners, routes, clusters, endpoints; routes that send to it; the ports of its pods
 //! EndpointSlice ──> its Service's endpoints; the pods that it lists: how they are dialled, their inbound listener
 //! Pod ────────────> endpoints at its addresses; how it is dialled; its inbound listener
+//! Node ───────────> the inbound listeners of its pods: their zone
 //! route ──────────> its Services' listeners and routes
 //! split ──────────> its Service's listeners and routes
 //! TrafficPolicy ──> its Services' clusters and routes; with rate limits, the inbound listeners of their pods
@@ -88,6 +89,11 @@ impl Finder<'_> {
             for pod in [old.pods.get(pod), new.pods.get(pod)].into_iter().flatten() {
                 self.pod(pod);
             }
+        }
+        let nodes: BTreeSet<_> = differing(&old.nodes, &new.nodes).into_iter().collect();
+        if !nodes.is_empty() {
+            let pods = new.pods.values().filter(|pod| nodes.contains(&pod.node));
+            self.changes.inbound.extend(pods.map(|pod| pod.name.clone()));
         }
         for route in &differing(&old.routes, &new.routes) {
             for route in [old.routes.get(route), new.routes.get(route)].into_iter().flatten() {

@@ -118,3 +118,17 @@ spec:
     assert!(mesh.split_of(&ObjectName::new("shop", "users")).is_some());
     assert!(mesh.split_of(&ObjectName::new("shop", "api")).is_none());
 }
+
+#[test]
+fn a_pods_zone_is_its_nodes_where_it_says_none_itself() {
+    let text = |zone: &str| {
+        format!(
+            "apiVersion: v1\nkind: Node\nmetadata: {{name: n1, labels: {{topology.kubernetes.io/zone: {zone}}}}}\n---\n\
+             apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec: {{nodeName: n1, containers: []}}\n"
+        )
+    };
+    let (old, new) = (mesh(&text("z1")), mesh(&text("z2")));
+    let zone = |mesh: &Mesh| mesh.zone_of(mesh.pod("default", "a").unwrap());
+    assert_eq!([zone(&old), zone(&new)], [Some("z1".into()), Some("z2".into())]);
+    assert!(new.changed(&old).contains_inbound("default", "a"));
+}

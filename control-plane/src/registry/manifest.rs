@@ -27,6 +27,7 @@ mod kind;
 mod namespace;
 mod node;
 mod object;
+mod opaque_ports;
 mod pod;
 mod reference_grant;
 mod route;

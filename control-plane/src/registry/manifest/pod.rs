@@ -1,13 +1,13 @@
 //! `v1` Pod.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{Origin, Refused, address, is_dns_subdomain, is_tcp, port, required};
+use super::{Origin, Refused, address, is_dns_subdomain, is_tcp, opaque_ports, port, required};
 use crate::mesh::{Mtls, ObjectName, Pod, PodPort, Protocol};
 use crate::registry::fault::{FieldPath, Report};
 
@@ -38,7 +38,7 @@ pub(super) fn read(name: &ObjectName, origin: Origin, raw: core::Pod, report: &m
             Origin::Cluster => has_proxy(&spec),
         },
         mtls: mtls(&raw.metadata, report),
-        ports: ports(&spec, report)?,
+        ports: ports(&spec, opaque_ports::read(&raw.metadata, report), report)?,
         zone: raw.metadata.labels.as_ref().and_then(|labels| labels.get(ZONE)).map_or("", String::as_str).into(),
         node: spec.node_name.as_deref().unwrap_or_default().into(),
         uid: raw.metadata.uid.as_deref().unwrap_or_default().into(),
@@ -115,8 +115,9 @@ fn mtls(metadata: &ObjectMeta, report: &mut Report) -> Option<Mtls> {
     }))
 }
 
-/// The ports of all containers that run beside each other: native sidecars among them.
-fn ports(spec: &core::PodSpec, report: &mut Report) -> Result<Vec<PodPort>, Refused> {
+/// The ports of all containers that run beside each other, native sidecars among them, and those that the pod declares
+/// opaque.
+fn ports(spec: &core::PodSpec, opaque: BTreeSet<u16>, report: &mut Report) -> Result<Vec<PodPort>, Refused> {
     let sidecar = |container: &core::Container| container.restart_policy.as_deref() == Some("Always");
     let containers = spec.containers.iter().enumerate().map(|(place, container)| ("containers", place, container));
     let sidecars = spec.init_containers.iter().flatten().enumerate().filter(|(_, container)| sidecar(container));
@@ -132,6 +133,7 @@ fn ports(spec: &core::PodSpec, report: &mut Report) -> Result<Vec<PodPort>, Refu
             }
         }
     }
+    ports.extend(opaque.into_iter().map(|number| (number, Protocol::Opaque)));
     Ok(ports.into_iter().map(|(number, protocol)| PodPort { number, protocol }).collect())
 }
 

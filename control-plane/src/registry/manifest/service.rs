@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 
-use super::{Refused, address, is_dns_subdomain, is_tcp, port, required};
+use super::{Refused, address, is_dns_subdomain, is_tcp, opaque_ports, port, required};
 use crate::mesh::{Locality, ObjectName, Protocol, Service, ServicePort};
 use crate::registry::fault::{FieldPath, Report};
 
@@ -15,6 +15,8 @@ pub(super) fn read(name: &ObjectName, raw: core::Service, report: &mut Report) -
         Some("ExternalName") => Some(required(external_name(spec.external_name.as_deref(), report))?),
         _ => None,
     };
+    let opaque = opaque_ports::read(&raw.metadata, report);
+    not_read(&spec, report);
     let locality = match spec.traffic_distribution.as_deref() {
         Some("PreferClose" | "PreferSameZone" | "PreferSameNode") => Locality::PreferSameZone,
         _ => Locality::Anywhere,
@@ -33,10 +35,23 @@ pub(super) fn read(name: &ObjectName, raw: core::Service, report: &mut Report) -
             report.error(field, format!("port {number} {name:?}: another port has the same number or the same name"));
             return Err(Refused);
         }
-        let protocol = Protocol::of_port(raw.app_protocol.as_deref(), &name, number);
+        let declared = Protocol::of_port(raw.app_protocol.as_deref(), &name, number);
+        let protocol = if opaque.contains(&number) { Protocol::Opaque } else { declared };
         ports.push(ServicePort { name, number, protocol });
     }
     Ok(Service { name: name.clone(), addresses, ports, external_name, locality })
+}
+
+/// What depends on the node that a client is on.
+fn not_read(spec: &core::ServiceSpec, report: &mut Report) {
+    if spec.internal_traffic_policy.as_deref() == Some("Local") {
+        let message = "Local is not done: endpoints of all nodes are used";
+        report.warning(FieldPath::of(&["spec", "internalTrafficPolicy"]), message);
+    }
+    if spec.traffic_distribution.as_deref() == Some("PreferSameNode") {
+        let message = "PreferSameNode is done as PreferSameZone: of a zone's nodes none is preferred";
+        report.warning(FieldPath::of(&["spec", "trafficDistribution"]), message);
+    }
 }
 
 /// The cluster IPs, `clusterIP` first. `None` and the empty text stand for none.

@@ -104,3 +104,13 @@ fn in_a_cluster_a_pod_has_the_sidecar_that_is_among_its_containers() {
     assert!(injected(Origin::Cluster, serde_json::json!({"containers": [proxy, app]})));
     assert!(injected(Origin::Cluster, serde_json::json!({"containers": [app], "initContainers": [proxy]})));
 }
+
+#[test]
+fn an_annotation_declares_ports_opaque() {
+    let pod = pod(
+        "annotations: {weft.dev/opaque-ports: '80,9001'}",
+        "spec: {containers: [{name: a, ports: [{name: http, containerPort: 80}, {name: http-2, containerPort: 81}]}]}",
+    );
+    let ports: Vec<_> = pod.ports.iter().map(|port| (port.number, port.protocol)).collect();
+    assert_eq!(ports, [(80, Protocol::Opaque), (81, Protocol::Http), (9001, Protocol::Opaque)]);
+}

@@ -65,3 +65,28 @@ fn bad_values_are_told() {
         assert!(fault.contains(expected), "{spec}: {fault}");
     }
 }
+
+#[test]
+fn an_annotation_declares_ports_opaque_whatever_they_are_called() {
+    let text = |ports: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: a, annotations: {{weft.dev/opaque-ports: {ports:?}}}}}\n\
+             spec: {{ports: [{{name: http, port: 80}}, {{name: http-2, port: 81}}]}}\n"
+        )
+    };
+    let manifests = good(&text("80, 9000"));
+    let ports = &manifests.services.values().next().unwrap().ports;
+    assert_eq!(ports.iter().map(|port| port.protocol).collect::<Vec<_>>(), [Protocol::Opaque, Protocol::Http]);
+    let faults = faults(&text("80,x"));
+    assert!(faults[0].contains("metadata.annotations[weft.dev/opaque-ports]: \"x\" is not a port"), "{faults:?}");
+}
+
+#[test]
+fn what_depends_on_the_clients_node_is_told() {
+    let faults = faults(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n\
+         spec: {internalTrafficPolicy: Local, trafficDistribution: PreferSameNode, ports: [{port: 80}]}\n",
+    );
+    assert!(faults.iter().any(|fault| fault.contains("internalTrafficPolicy: Local is not done")), "{faults:?}");
+    assert!(faults.iter().any(|fault| fault.contains("trafficDistribution: PreferSameNode is done as")), "{faults:?}");
+}
