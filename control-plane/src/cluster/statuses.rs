@@ -203,8 +203,10 @@ fn status(kind: &str, object: &Value, basis: &Basis, manifests: &Manifests, publ
     let faults: &[Fault] = &checked.faults;
     let known =
         Known { usable: checked.usable, faults, conflicts: &basis.conflicts, rollouts: &basis.rollouts, now: &now };
-    if !kind.ends_with("Route") {
-        return conditions::of_own(object, &known);
+    match kind {
+        "TrafficPolicy" => return conditions::of_policy(object, &known),
+        "FaultInjection" => return conditions::of_fault(object, &known),
+        _ => {}
     }
     match split_of_route(object) {
         // It is not among the routes: the traffic store has it.

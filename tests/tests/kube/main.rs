@@ -14,6 +14,7 @@ mod docs;
 mod injection;
 mod install;
 mod pods;
+mod traffic;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         pods::add(suite);
         availability::add(suite);
         conformance::add(suite);
+        traffic::add(suite);
         install::add_last(suite);
         suite.hold();
     })

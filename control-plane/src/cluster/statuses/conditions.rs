@@ -63,17 +63,36 @@ pub(super) fn of_route(object: &Value, known: &Known<'_>) -> Option<Value> {
     Some(status)
 }
 
-/// The status of an object of our own kinds.
-pub(super) fn of_own(object: &Value, known: &Known<'_>) -> Option<Value> {
-    let targets = object.pointer("/spec/targetRefs").and_then(Value::as_array).map_or(0, Vec::len);
-    let hindered = |conflict: &&Conflict| matches!(conflict.reason, Reason::TargetNotFound | Reason::Conflicted);
-    let hindered: Vec<_> = known.conflicts.iter().filter(hindered).collect();
-    let accepted = match hindered.first() {
-        _ if !known.usable => Condition::new("Accepted", false, "Invalid", faults(known.faults, Severity::Error)),
-        Some(first) if hindered.len() >= targets => {
-            Condition::new("Accepted", false, word(first.reason), messages(known.conflicts.iter()))
-        }
-        _ => Condition::new("Accepted", true, "Accepted", remarks(known)),
+/// The status of a policy: an entry for each target (GEP-713).
+pub(super) fn of_policy(object: &Value, known: &Known<'_>) -> Option<Value> {
+    let empty = Vec::new();
+    let list = |path: &str| object.pointer(path).and_then(Value::as_array).unwrap_or(&empty);
+    let (targets, written) = (list("/spec/targetRefs"), list("/status/ancestors"));
+    let is_ours = |entry: &&Value| entry.get("controllerName").and_then(Value::as_str) == Some(CONTROLLER);
+    let mut entries: Vec<_> = written.iter().filter(|entry| !is_ours(entry)).cloned().collect();
+    for (place, target) in targets.iter().enumerate() {
+        let field = [FieldStep::Key("spec"), FieldStep::Key("targetRefs"), FieldStep::Index(place)];
+        let of_target: Vec<_> = known.conflicts.iter().filter(|conflict| conflict.field == field).collect();
+        let hindered = of_target.iter().find(|conflict| conflict.reason != Reason::PartlyIneffective);
+        let accepted = match hindered {
+            _ if !known.usable => Condition::new("Accepted", false, "Invalid", faults(known.faults, Severity::Error)),
+            Some(first) => Condition::new("Accepted", false, word(first.reason), messages(of_target.iter().copied())),
+            None => Condition::new("Accepted", true, "Accepted", remarks(known)),
+        };
+        let old = written.iter().filter(is_ours).find(|entry| entry.get("ancestorRef") == Some(target));
+        let conditions = stamped(&[accepted], old.and_then(|old| old.get("conditions")), object, known.now);
+        entries.push(json!({"ancestorRef": target, "controllerName": CONTROLLER, "conditions": conditions}));
+    }
+    let mut status = object.get("status").cloned().unwrap_or_else(|| json!({}));
+    status.as_object_mut()?.insert("ancestors".to_owned(), Value::Array(entries));
+    Some(status)
+}
+
+/// The status of a FaultInjection.
+pub(super) fn of_fault(object: &Value, known: &Known<'_>) -> Option<Value> {
+    let accepted = match known.usable {
+        false => Condition::new("Accepted", false, "Invalid", faults(known.faults, Severity::Error)),
+        true => Condition::new("Accepted", true, "Accepted", remarks(known)),
     };
     let mut status = object.get("status").cloned().unwrap_or_else(|| json!({}));
     let conditions = stamped(&[accepted], status.get("conditions"), object, known.now);

@@ -132,17 +132,30 @@ fn what_cannot_be_used_says_why_and_what_can_in_part_too() {
 }
 
 #[test]
-fn a_policy_is_accepted_unless_none_of_its_targets_has_it() {
+fn a_policy_tells_of_each_target() {
     let target = |place| vec![FieldStep::Key("spec"), FieldStep::Key("targetRefs"), FieldStep::Index(place)];
-    let object = json!({"metadata": {"generation": 2}, "spec": {"targetRefs": [{}, {}]}});
+    let spec = json!({"targetRefs": [{"kind": "Service", "name": "api"}, {"kind": "Service", "name": "web"}]});
+    let object = json!({"metadata": {"generation": 2}, "spec": spec});
     let accepted = |conflicts: &[Conflict]| {
-        let status = of_own(&object, &known(&[], conflicts, &[])).unwrap();
-        let condition = status.pointer("/conditions/0").unwrap().clone();
-        (condition["status"].as_str().unwrap().to_owned(), condition["reason"].as_str().unwrap().to_owned())
+        let status = of_policy(&object, &known(&[], conflicts, &[])).unwrap();
+        let entries = status["ancestors"].as_array().unwrap().iter();
+        let line = |entry: &Value| {
+            let condition = &entry["conditions"][0];
+            format!("{} {} {}", entry["ancestorRef"]["name"], condition["status"], condition["reason"]).replace('"', "")
+        };
+        entries.map(line).collect::<Vec<_>>()
     };
-    let one = [conflict(target(0), Reason::TargetNotFound)];
-    let both = [conflict(target(0), Reason::TargetNotFound), conflict(target(1), Reason::Conflicted)];
-    assert_eq!(accepted(&[]), ("True".to_owned(), "Accepted".to_owned()));
-    assert_eq!(accepted(&one), ("True".to_owned(), "Accepted".to_owned()));
-    assert_eq!(accepted(&both), ("False".to_owned(), "TargetNotFound".to_owned()));
+    assert_eq!(accepted(&[]), ["api True Accepted", "web True Accepted"]);
+    let some = [conflict(target(0), Reason::PartlyIneffective), conflict(target(1), Reason::TargetNotFound)];
+    assert_eq!(accepted(&some), ["api True Accepted", "web False TargetNotFound"]);
+}
+
+#[test]
+fn a_fault_injection_is_accepted_or_invalid() {
+    let object = json!({"metadata": {"generation": 2}});
+    let reason = |usable| {
+        let status = of_fault(&object, &Known { usable, ..known(&[], &[], &[]) }).unwrap();
+        status["conditions"][0]["reason"].clone()
+    };
+    assert_eq!((reason(true), reason(false)), (json!("Accepted"), json!("Invalid")));
 }
