@@ -158,7 +158,7 @@ impl App {
             }
         };
         let identity = own::certify(&authority.borrow(), config.cert_lifetime)?;
-        let Shared { store, leading, peers } = match &cluster {
+        let Shared { store, leading, peers, rollouts } = match &cluster {
             None => Shared::alone(&state)?,
             Some(cluster) => {
                 let tasks = shared::Tasks { shutdown: &shutdown, servers: &mut servers, background: &mut background };
@@ -212,8 +212,9 @@ impl App {
         if let Guard::Token(token) = guard {
             background.spawn(token.keep_fresh());
         }
-        if let Some(cluster) = &cluster {
+        if let (Some(cluster), Some(rollouts)) = (&cluster, rollouts) {
             let parts = cluster::Parts {
+                rollouts,
                 config,
                 registry: &registry,
                 publisher: &publisher,

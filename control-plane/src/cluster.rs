@@ -10,6 +10,7 @@ use crate::config::ClusterConfig;
 pub mod bundle;
 pub mod leader;
 pub mod peers;
+pub mod rollouts;
 pub mod statuses;
 
 /// How long the API server may take to take a connection.

@@ -186,6 +186,11 @@ impl Mesh {
         self.splits.get(service).map(Arc::as_ref)
     }
 
+    /// The Services that have a split.
+    pub(crate) fn split_services(&self) -> impl Iterator<Item = &ObjectName> {
+        self.splits.keys()
+    }
+
     /// The ports on which a pod is known to listen, ordered: those of its containers, and those that EndpointSlices have
     /// for it. What a Service declares comes before a container port's name; Services that contradict each other leave
     /// the port undeclared.

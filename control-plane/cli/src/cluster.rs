@@ -130,7 +130,7 @@ impl Cluster {
     pub(crate) async fn channel(&self, replica: &Replica) -> anyhow::Result<Channel> {
         let forward =
             Forward { pods: Api::namespaced(self.client.clone(), &replica.namespace), pod: replica.pod.clone() };
-        let endpoint = Endpoint::from_static("http://weft-control").connect_timeout(CALL);
+        let endpoint = Endpoint::from_static("http://localhost").connect_timeout(CALL);
         endpoint.connect_with_connector(forward).await.map_err(|error| {
             let what = format!("cannot reach port {} of {replica}: {}", ports::CONTROL_API, innermost(&error));
             let next = format!(

@@ -13,6 +13,7 @@ use super::serve::{self, ServeError};
 use crate::ca::{ByTokenReview, ClusterReviews};
 use crate::cluster::Cluster;
 use crate::cluster::bundle::BundlePublisher;
+use crate::cluster::rollouts::PeerRollouts;
 use crate::cluster::statuses::StatusWriter;
 use crate::config::Config;
 use crate::leading::Leading;
@@ -26,6 +27,8 @@ pub(super) struct Parts<'a> {
     pub(super) config: &'a Config,
     pub(super) registry: &'a Registry,
     pub(super) publisher: &'a Arc<Publisher>,
+    /// What the proxies of all replicas hold.
+    pub(super) rollouts: PeerRollouts,
     /// Whether this replica does what one does for all.
     pub(super) leading: &'a Leading,
     /// The CA as it is; another one when the Secret changes.
@@ -43,10 +46,10 @@ pub(super) async fn start(cluster: &Cluster, mut parts: Parts<'_>) -> Result<(),
     let (namespaces, authority) = (parts.registry.namespaces.clone(), parts.authority.clone());
     let bundles = BundlePublisher::new(cluster.clone(), namespaces, authority, parts.leading.clone());
     parts.background.spawn(bundles.run());
-    let publisher = Arc::clone(parts.publisher);
-    let statuses = StatusWriter::new(cluster.clone(), parts.registry, publisher, parts.leading.clone());
-    parts.background.spawn(statuses.run());
     webhooks(cluster, &mut parts).await?;
+    let proxies = (Arc::clone(parts.publisher), parts.rollouts);
+    let statuses = StatusWriter::new(cluster.clone(), parts.registry, proxies, parts.leading.clone());
+    parts.background.spawn(statuses.run());
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use super::state::StateFolder;
 use crate::cluster::Cluster;
 use crate::cluster::leader::Election;
 use crate::cluster::peers::PeerReports;
+use crate::cluster::rollouts::PeerRollouts;
 use crate::leading::Leading;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -27,6 +28,7 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) leading: Leading,
     pub(super) peers: Option<Arc<Peers>>,
+    pub(super) rollouts: Option<PeerRollouts>,
 }
 
 /// Where tasks go.
@@ -43,7 +45,7 @@ impl Shared {
     /// When the store can't be opened.
     pub(super) fn alone(state: &StateFolder) -> Result<Self, StartError> {
         let store = Arc::new(DiskStore::open(&state.path().join("weft.redb"))?);
-        Ok(Self { store, leading: Leading::always(), peers: None })
+        Ok(Self { store, leading: Leading::always(), peers: None, rollouts: None })
     }
 
     /// Of the replicas of a cluster. Returns when the splits and shifts were read.
@@ -66,8 +68,8 @@ impl Shared {
             );
         }
         let (reports, theirs) = PeerReports::new(cluster.clone(), registry.manifests.clone());
-        let peers = Arc::new(Peers::new(theirs));
+        let peers = Arc::new(Peers::new(theirs.shifts));
         tasks.background.spawn(reports.run(peers.ours()));
-        Self { store, leading, peers: Some(peers) }
+        Self { store, leading, peers: Some(peers), rollouts: Some(theirs.rollouts) }
     }
 }

@@ -1,7 +1,7 @@
-//! How replicas tell each other what their proxies do: each writes a ConfigMap `weft-report-POD` while shifts are under way.
+//! How replicas tell each other what their proxies do: each writes a ConfigMap `weft-report-POD`.
 //!
 //! A proxy is connected to one replica, which alone knows what it holds and reports. The one that leads has to know it of
-//! all. Through the API server it needs no door of its own and no credentials, and two writes a second at most.
+//! all. Through the API server it needs no door of its own and no credentials, and two writes a second at most, when something changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
 
 use super::Cluster;
+use super::rollouts::{self, PeerRollouts, Rollouts};
 use crate::mesh::{EndpointState, Manifests, ObjectName};
 use crate::traffic::shift::peers::{self, Others, Sightings};
 
@@ -24,8 +25,9 @@ use crate::traffic::shift::peers::{self, Others, Sightings};
 const SERVICE: &str = "weft-control";
 /// The label of a report; its value is the pod.
 const LABEL: &str = "weft.dev/report-of";
-/// The key.
-const KEY: &str = "shifts.json";
+/// The keys.
+const SHIFTS: &str = "shifts.json";
+const ROUTES: &str = "routes.json";
 /// At most so often a report is written.
 const PERIOD: Duration = Duration::from_millis(500);
 /// How long the API server may take.
@@ -38,28 +40,49 @@ pub struct PeerReports {
     cluster: Cluster,
     manifests: watch::Receiver<Arc<Manifests>>,
     others: watch::Sender<Arc<Others>>,
+    our_rollouts: watch::Receiver<Arc<Rollouts>>,
+    rollouts: watch::Sender<Arc<Vec<Arc<Rollouts>>>>,
+}
+
+/// What a replica tells.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Report {
+    shifts: Arc<Sightings>,
+    routes: Arc<Rollouts>,
 }
 
 /// The reports that are there, by pod.
-type Reports = BTreeMap<String, Arc<Sightings>>;
+type Reports = BTreeMap<String, Report>;
+
+/// What comes in of the other replicas, and what goes out to them.
+#[derive(Debug)]
+pub struct Exchange {
+    /// What they see of shifts.
+    pub shifts: watch::Receiver<Arc<Others>>,
+    /// What their proxies hold of routes.
+    pub rollouts: PeerRollouts,
+}
 
 impl PeerReports {
-    /// Nothing is followed yet; the receiver tells of the other replicas. `manifests` tell which there are.
-    pub fn new(cluster: Cluster, manifests: watch::Receiver<Arc<Manifests>>) -> (Self, watch::Receiver<Arc<Others>>) {
-        let (others, receiver) = watch::channel(Arc::default());
-        (Self { cluster, manifests, others }, receiver)
+    /// Nothing is followed yet. `manifests` tell which replicas there are.
+    pub fn new(cluster: Cluster, manifests: watch::Receiver<Arc<Manifests>>) -> (Self, Exchange) {
+        let (others, shifts) = watch::channel(Arc::default());
+        let (ours, our_rollouts) = watch::channel(Arc::default());
+        let (rollouts, theirs) = watch::channel(Arc::default());
+        let exchange = Exchange { shifts, rollouts: PeerRollouts { ours, theirs } };
+        (Self { cluster, manifests, others, our_rollouts, rollouts }, exchange)
     }
 
     /// Writes what this replica sees and reads what others do, until it is dropped.
     pub async fn run(self, ours: watch::Receiver<Arc<Sightings>>) {
         let reports = watch::Sender::new(Reports::new());
         let seen = reports.subscribe();
-        let Self { cluster, manifests, others } = self;
+        let Self { cluster, manifests, others, our_rollouts, rollouts } = self;
         let alone = others.subscribe();
         tokio::join!(
             follow(cluster.clone(), reports),
-            know(cluster.clone(), manifests, seen, others),
-            tell(cluster, ours, alone)
+            know(cluster.clone(), manifests, seen, (others, rollouts)),
+            tell(cluster, (ours, our_rollouts), alone)
         );
     }
 }
@@ -69,22 +92,31 @@ async fn know(
     cluster: Cluster,
     mut manifests: watch::Receiver<Arc<Manifests>>,
     mut reports: watch::Receiver<Reports>,
-    others: watch::Sender<Arc<Others>>,
+    (others, rollouts): (watch::Sender<Arc<Others>>, watch::Sender<Arc<Vec<Arc<Rollouts>>>>),
 ) {
     let mut since = BTreeMap::<Arc<str>, Instant>::new();
     loop {
         let alive = alive(&manifests.borrow_and_update(), &cluster);
         let now = Instant::now();
         since.retain(|pod, _| alive.contains(pod));
-        let mut new = Others::new();
+        let (mut new, mut held) = (Others::new(), Vec::new());
         for pod in alive {
             let report = reports.borrow_and_update().get(&*pod).cloned();
+            held.extend(report.as_ref().map(|report| Arc::clone(&report.routes)));
+            let report = report.map(|report| report.shifts);
             let first = *since.entry(Arc::clone(&pod)).or_insert(now);
             if report.is_some() || now.saturating_duration_since(first) < PATIENCE {
                 new.insert(pod, report);
             }
         }
         let waiting = new.values().any(Option::is_none);
+        rollouts.send_if_modified(|known| {
+            let differs = **known != held;
+            if differs {
+                *known = Arc::new(held);
+            }
+            differs
+        });
         others.send_if_modified(|known| {
             let differs = **known != new;
             if differs {
@@ -149,12 +181,13 @@ async fn follow(cluster: Cluster, reports: watch::Sender<Reports>) {
     }
 }
 
-fn report(map: ConfigMap) -> Option<(String, Arc<Sightings>)> {
+fn report(map: ConfigMap) -> Option<(String, Report)> {
     let pod = map.metadata.labels?.remove(LABEL)?;
-    let text = map.data?.remove(KEY)?;
-    match peers::decode(&text) {
-        Ok(sightings) => Some((pod, Arc::new(sightings))),
-        Err(error) => {
+    let mut data = map.data?;
+    let mut take = |key| data.remove(key).unwrap_or_else(|| "[]".to_owned());
+    match (peers::decode(&take(SHIFTS)), rollouts::decode(&take(ROUTES))) {
+        (Ok(shifts), Ok(routes)) => Some((pod, Report { shifts: Arc::new(shifts), routes: Arc::new(routes) })),
+        (Err(error), _) | (_, Err(error)) => {
             tracing::warn!(pod, %error, "a replica's report is not understood");
             None
         }
@@ -162,31 +195,36 @@ fn report(map: ConfigMap) -> Option<(String, Arc<Sightings>)> {
 }
 
 /// Writes what this replica sees, as long as there is another to read it.
-async fn tell(cluster: Cluster, mut ours: watch::Receiver<Arc<Sightings>>, mut others: watch::Receiver<Arc<Others>>) {
+async fn tell(
+    cluster: Cluster,
+    (mut shifts, mut routes): (watch::Receiver<Arc<Sightings>>, watch::Receiver<Arc<Rollouts>>),
+    mut others: watch::Receiver<Arc<Others>>,
+) {
     let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let owner = owner(&cluster).await;
     let mut told = None;
     loop {
         let alone = others.borrow_and_update().is_empty();
-        let sightings = Arc::clone(&ours.borrow_and_update());
+        let ours = Report { shifts: shifts.borrow_and_update().clone(), routes: routes.borrow_and_update().clone() };
         let mut failed = false;
-        if !alone && told.as_ref() != Some(&sightings) {
-            let map = written(&cluster, owner.clone(), &sightings);
+        if !alone && told.as_ref() != Some(&ours) {
+            let map = written(&cluster, owner.clone(), &ours);
             let name = map.metadata.name.clone().unwrap_or_default();
             let (parameters, patch) = (PatchParams::apply("weft-traffic").force(), Patch::Apply(&map));
             let call = tokio::time::timeout(CALL, maps.patch(&name, &parameters, &patch)).await;
             match call.unwrap_or_else(|late| Err(kube::Error::Service(Box::new(late)))) {
-                Ok(_) => told = Some(sightings),
+                Ok(_) => told = Some(ours),
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, "what this replica sees of shifts could not be written; trying again");
+                    tracing::warn!(error, "what this replica sees could not be written; trying again");
                     failed = true;
                 }
             }
         }
         tokio::time::sleep(PERIOD).await;
         let changed = tokio::select! {
-            changed = ours.changed() => changed.is_ok(),
+            changed = shifts.changed() => changed.is_ok(),
+            changed = routes.changed() => changed.is_ok(),
             changed = others.changed() => changed.is_ok(),
             () = tokio::time::sleep(PERIOD), if failed => true,
         };
@@ -204,7 +242,7 @@ async fn owner(cluster: &Cluster) -> Option<OwnerReference> {
     Some(OwnerReference { api_version, kind, name: pod.metadata.name?, uid: pod.metadata.uid?, ..<_>::default() })
 }
 
-fn written(cluster: &Cluster, owner: Option<OwnerReference>, sightings: &Sightings) -> ConfigMap {
+fn written(cluster: &Cluster, owner: Option<OwnerReference>, report: &Report) -> ConfigMap {
     let labels = [(LABEL, &*cluster.pod), ("app.kubernetes.io/managed-by", "weft")];
     let metadata = ObjectMeta {
         name: Some(format!("weft-report-{}", cluster.pod)),
@@ -213,6 +251,7 @@ fn written(cluster: &Cluster, owner: Option<OwnerReference>, sightings: &Sightin
         owner_references: owner.map(|owner| vec![owner]),
         ..ObjectMeta::default()
     };
-    let data = Some([(KEY.to_owned(), peers::encode(sightings))].into());
+    let data = [(SHIFTS, peers::encode(&report.shifts)), (ROUTES, rollouts::encode(&report.routes))];
+    let data = Some(data.map(|(key, value)| (key.to_owned(), value)).into());
     ConfigMap { metadata, data, ..ConfigMap::default() }
 }

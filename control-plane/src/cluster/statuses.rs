@@ -9,7 +9,7 @@
 //! The leader alone does so, a few objects a second at most, and only the entries that are ours. Each write names the state
 //! of the object that it was made from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::Cluster;
+use super::rollouts::PeerRollouts;
 use crate::leading::Leading;
 use crate::mesh::{Conflict, Manifests, ObjectName, RouteKind, Subject, conflicts};
 use crate::registry::{self, Fault, Generations, Registry};
@@ -48,6 +49,7 @@ pub struct StatusWriter {
     manifests: watch::Receiver<Arc<Manifests>>,
     generations: watch::Receiver<Arc<Generations>>,
     publisher: Arc<Publisher>,
+    peers: PeerRollouts,
     /// What each object's status was written from.
     written: BTreeMap<Key, Basis>,
     kinds: BTreeMap<&'static str, ApiResource>,
@@ -73,13 +75,19 @@ enum Outcome {
 
 impl StatusWriter {
     /// Nothing is written yet.
-    pub fn new(cluster: Cluster, registry: &Registry, publisher: Arc<Publisher>, leading: Leading) -> Self {
+    pub fn new(
+        cluster: Cluster,
+        registry: &Registry,
+        (publisher, peers): (Arc<Publisher>, PeerRollouts),
+        leading: Leading,
+    ) -> Self {
         Self {
             cluster,
             leading,
             manifests: registry.manifests.clone(),
             generations: registry.generations.clone(),
             publisher,
+            peers,
             written: BTreeMap::new(),
             kinds: BTreeMap::new(),
             of: Arc::default(),
@@ -90,8 +98,13 @@ impl StatusWriter {
     /// Writes until it is dropped.
     pub async fn run(mut self) {
         loop {
+            let manifests = Arc::clone(&self.manifests.borrow());
+            let mesh = self.publisher.mesh();
+            let routed = manifests.routes.values().flat_map(|route| route.parents.iter().map(|parent| &parent.service));
+            let services: BTreeSet<_> = routed.chain(mesh.split_services()).collect();
+            self.peers.tell(&self.publisher, services.into_iter());
             if self.leading.now() {
-                self.look().await;
+                self.look(manifests).await;
             } else {
                 // Another replica writes meanwhile.
                 self.written.clear();
@@ -104,8 +117,7 @@ impl StatusWriter {
     }
 
     /// Looks at all objects once.
-    async fn look(&mut self) {
-        let manifests = Arc::clone(&self.manifests.borrow());
+    async fn look(&mut self, manifests: Arc<Manifests>) {
         let generations = Arc::clone(&self.generations.borrow());
         if !Arc::ptr_eq(&manifests, &self.of) {
             self.conflicts = by_subject(&manifests);
@@ -114,7 +126,7 @@ impl StatusWriter {
         self.written.retain(|key, _| generations.contains_key(key));
         for (key, generation) in generations.iter() {
             let conflicts = self.conflicts.get(key).cloned().unwrap_or_default();
-            let rollouts = rollouts(&self.publisher, &manifests, key);
+            let rollouts = self.rollouts(&manifests, key);
             let basis = Basis { generation: *generation, conflicts, rollouts };
             if self.written.get(key) == Some(&basis) {
                 continue;
@@ -154,7 +166,7 @@ impl StatusWriter {
             return Ok(Outcome::Again);
         }
         let value = serde_json::to_value(&object).map_err(kube::Error::SerdeError)?;
-        let Some(status) = status(kind, &value, basis, manifests, &self.publisher) else { return Ok(Outcome::Done) };
+        let Some(status) = self.status(kind, &value, basis, manifests) else { return Ok(Outcome::Done) };
         if value.get("status") == Some(&status) {
             return Ok(Outcome::Done);
         }
@@ -194,28 +206,43 @@ impl StatusWriter {
         }
         Ok(found)
     }
-}
 
-/// What the status of an object is to be; `None`: it has none of ours.
-fn status(kind: &str, object: &Value, basis: &Basis, manifests: &Manifests, publisher: &Publisher) -> Option<Value> {
-    let checked = registry::check(object)?;
-    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let faults: &[Fault] = &checked.faults;
-    let known =
-        Known { usable: checked.usable, faults, conflicts: &basis.conflicts, rollouts: &basis.rollouts, now: &now };
-    match kind {
-        "TrafficPolicy" => return conditions::of_policy(object, &known),
-        "FaultInjection" => return conditions::of_fault(object, &known),
-        _ => {}
-    }
-    match split_of_route(object) {
-        // It is not among the routes: the traffic store has it.
-        Some((service, backends)) => {
-            let conflicts = splits::conflicts(manifests, &service, &backends);
-            let rollouts = [rollout(publisher, &service)];
-            conditions::of_route(object, &Known { conflicts: &conflicts, rollouts: &rollouts, ..known })
+    /// What the status of an object is to be; `None`: it has none of ours.
+    fn status(&self, kind: &str, object: &Value, basis: &Basis, manifests: &Manifests) -> Option<Value> {
+        let checked = registry::check(object)?;
+        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let faults: &[Fault] = &checked.faults;
+        let (conflicts, rollouts) = (&*basis.conflicts, &*basis.rollouts);
+        let known = Known { usable: checked.usable, faults, conflicts, rollouts, now: &now };
+        match kind {
+            "TrafficPolicy" => return conditions::of_policy(object, &known),
+            "FaultInjection" => return conditions::of_fault(object, &known),
+            _ => {}
         }
-        None => conditions::of_route(object, &known),
+        match split_of_route(object) {
+            // It is not among the routes: the traffic store has it.
+            Some((service, backends)) => {
+                let conflicts = splits::conflicts(manifests, &service, &backends);
+                conditions::of_route(object, &Known { conflicts: &conflicts, ..known })
+            }
+            None => conditions::of_route(object, &known),
+        }
+    }
+
+    /// How many of the proxies have it, of how many, for each parent of a route.
+    fn rollouts(&self, manifests: &Manifests, key: &Key) -> Vec<(u32, u32)> {
+        let kinds = [RouteKind::Grpc, RouteKind::Http, RouteKind::Tls, RouteKind::Tcp];
+        let Some(kind) = kinds.into_iter().find(|kind| kind.name() == key.0) else { return Vec::new() };
+        let rollout = |service: &ObjectName| self.peers.all(&self.publisher, service);
+        match manifests.routes.get(&(kind, key.1.clone())) {
+            Some(route) => route.parents.iter().map(|parent| rollout(&parent.service)).collect(),
+            None => {
+                let Some(service) = key.1.name.strip_prefix("weft-") else { return Vec::new() };
+                let service = ObjectName::new(Arc::clone(&key.1.namespace), service);
+                let is_split = self.publisher.mesh().split_of(&service).is_some();
+                is_split.then(|| rollout(&service)).into_iter().collect()
+            }
+        }
     }
 }
 
@@ -229,25 +256,4 @@ fn by_subject(manifests: &Manifests) -> BTreeMap<Key, Vec<Conflict>> {
         found.entry(key).or_default().push(conflict);
     }
     found
-}
-
-/// How far the proxies are, for each parent of a route.
-fn rollouts(publisher: &Publisher, manifests: &Manifests, key: &Key) -> Vec<(u32, u32)> {
-    let kinds = [RouteKind::Grpc, RouteKind::Http, RouteKind::Tls, RouteKind::Tcp];
-    let Some(kind) = kinds.into_iter().find(|kind| kind.name() == key.0) else { return Vec::new() };
-    match manifests.routes.get(&(kind, key.1.clone())) {
-        Some(route) => route.parents.iter().map(|parent| rollout(publisher, &parent.service)).collect(),
-        None => split_rollout(publisher, key).into_iter().collect(),
-    }
-}
-
-/// That of a split, whose route is not among the routes.
-fn split_rollout(publisher: &Publisher, key: &Key) -> Option<(u32, u32)> {
-    let service = ObjectName::new(Arc::clone(&key.1.namespace), key.1.name.strip_prefix("weft-")?);
-    publisher.mesh().split_of(&service).is_some().then(|| rollout(publisher, &service))
-}
-
-fn rollout(publisher: &Publisher, service: &ObjectName) -> (u32, u32) {
-    let holders = publisher.route_holders(service);
-    (holders.current, holders.all)
 }

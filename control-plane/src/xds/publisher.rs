@@ -1,6 +1,7 @@
 //! The current mesh, its resources, and who is interested in which.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -185,6 +186,19 @@ impl Publisher {
         let count = |streams: usize| u32::try_from(streams).unwrap_or(u32::MAX);
         let current = streams.values().filter(|current| **current).count();
         RouteHolders { all: count(streams.len()), current: count(current) }
+    }
+
+    /// A digest of a Service's current routes: the same on every replica that has them.
+    pub fn route_digest(&self, service: &ObjectName) -> u64 {
+        let mesh = self.mesh();
+        let Some(service) = mesh.service(&service.namespace, &service.name) else { return 0 };
+        let mut digest = std::hash::DefaultHasher::new();
+        for name in service.ports.iter().flat_map(|port| resources::route_names(&mesh, service, port)) {
+            let name: Arc<str> = name.into();
+            let routes = self.look_up(&mesh, ResourceKind::RouteConfiguration, &name, &NOBODY);
+            routes.map(|routes| routes.version.clone()).hash(&mut digest);
+        }
+        digest.finish()
     }
 
     /// Waits until proxies of Services with a split took a step; returns these Services.

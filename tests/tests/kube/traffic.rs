@@ -128,7 +128,7 @@ async fn by_hand(cluster: Arc<Cluster>) -> Result<()> {
     cluster.kubectl(["delete", "-n", "split", "httproute/weft-api"]).await?;
     let version = wait_until("a split of its own", SOON, async || {
         let said = weft(&cluster, ["traffic", "set", "api", "v1=1", "v2=1", "-n", "split", "-o", "json"]).await?;
-        version(&said)
+        version_of(&said)
     })
     .await?;
     cluster.kubectl(["delete", "-n", "split", "httproute/weft-api"]).await?;
@@ -138,7 +138,7 @@ async fn by_hand(cluster: Arc<Cluster>) -> Result<()> {
         Ok(())
     })
     .await?;
-    let again = version(&weft(&cluster, ["traffic", "set", "api", "v1=1", "-n", "split", "-o", "json"]).await?)?;
+    let again = version_of(&weft(&cluster, ["traffic", "set", "api", "v1=1", "-n", "split", "-o", "json"]).await?)?;
     ensure!(again > version, "version {again} after {version}");
     Ok(())
 }
@@ -201,7 +201,7 @@ async fn holder(cluster: &Cluster) -> Result<String> {
     cluster.kubectl(["get", "lease", "-n", SYSTEM_NAMESPACE, "weft-control-leader", "-o", path]).await
 }
 
-fn version(split: &str) -> Result<u64> {
+fn version_of(split: &str) -> Result<u64> {
     let split: serde_json::Value = serde_json::from_str(split)?;
     split.get("version").and_then(serde_json::Value::as_u64).with_context(|| format!("no version in {split}"))
 }

@@ -20,7 +20,7 @@ pub(super) async fn look(cluster: &Cluster, global: &Global, findings: &mut Find
         Err(error) => {
             let found = format!("the control plane could not be asked: {error}");
             let next = format!("kubectl -n {} get pods; you need to be allowed to forward ports", cluster.namespace);
-            return findings.warning(topic, found.replace('\n', "; "), next);
+            return findings.warning(topic, found.lines().next().unwrap_or_default(), next);
         }
     };
     let (mut proxies, mut faults) = (Vec::<Proxy>::new(), Vec::<Fault>::new());
@@ -33,7 +33,9 @@ pub(super) async fn look(cluster: &Cluster, global: &Global, findings: &mut Find
                 faults = manifests.into_inner().faults;
             }
             (Err(status), _) | (_, Err(status)) => {
-                return findings.warning(topic, client.failure(&status, None).to_string(), "try again");
+                let found = client.failure(&status, None).to_string();
+                let found = found.lines().next().unwrap_or_default();
+                return findings.warning(topic, found, "`weft status` tells more of it");
             }
         }
     }
