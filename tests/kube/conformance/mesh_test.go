@@ -17,6 +17,14 @@ func TestMesh(t *testing.T) {
 	for feature := range features.SetsToNamesSet(features.MeshCoreFeatures, features.MeshExtendedFeatures) {
 		options.SupportedFeatures = append(options.SupportedFeatures, feature)
 	}
+	// What the mesh's tests ask of routes beside that.
+	options.SupportedFeatures = append(options.SupportedFeatures,
+		features.SupportHTTPRouteResponseHeaderModification,
+		features.SupportHTTPRouteParentRefPort,
+		features.SupportHTTPRoute303RedirectStatusCode,
+		features.SupportHTTPRoute307RedirectStatusCode,
+		features.SupportHTTPRoute308RedirectStatusCode,
+	)
 	options.Implementation = confv1.Implementation{
 		Organization: "weft-mesh",
 		Project:      "weft",

@@ -21,12 +21,14 @@ async fn conforms(cluster: Arc<Cluster>) -> Result<()> {
     std::fs::write(cluster.world().folder().join("conformance.log"), text.as_bytes())?;
 
     let tests: Vec<(&str, &str)> = text.lines().filter_map(outcome).collect();
-    for (name, outcome) in &tests {
-        eprintln!("    {outcome} {name}");
-    }
+    // The suite has gateways' tests, too, and leaves them out.
+    let of_meshes = tests.iter().filter(|(name, outcome)| *outcome != "SKIP" || name.starts_with("Mesh"));
+    of_meshes.for_each(|(name, outcome)| eprintln!("    {outcome} {name}"));
     let failed: Vec<&str> = tests.iter().filter(|(_, outcome)| *outcome == "FAIL").map(|(name, _)| *name).collect();
     let passed = tests.iter().filter(|(_, outcome)| *outcome == "PASS").count();
-    eprintln!("    {passed} passed, {} failed, {} skipped", failed.len(), tests.len() - passed - failed.len());
+    eprintln!("    conformance: {passed} passed, {} failed", failed.len());
+    let left_out = tests.iter().filter(|(name, outcome)| *outcome == "SKIP" && name.starts_with("Mesh")).count();
+    ensure!(left_out == 0, "{left_out} tests of meshes were left out");
     ensure!(output.status.success() && failed.is_empty() && passed > 0, "{failed:?} failed:\n{}", why(&text));
     Ok(())
 }

@@ -247,17 +247,30 @@ async fn controllers(cluster: Arc<Cluster>) -> Result<()> {
     Ok(())
 }
 
+const ON_THE_HOST: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: on-the-host, namespace: injection}
+spec:
+  selector: {matchLabels: {app: on-the-host}}
+  template:
+    metadata: {labels: {app: on-the-host}}
+    spec: {hostNetwork: true, nodeSelector: {nowhere: 'true'}, containers: [{name: app, image: 'weft.test/echo:test'}]}
+";
+
 async fn event(cluster: Arc<Cluster>) -> Result<()> {
     namespaces(&cluster).await?;
-    let spec = format!("{APP}\nhostNetwork: true\nnodeSelector: {{nowhere: 'true'}}");
-    let said = cluster.apply(&manifest("on-the-host", MESHED, "", &spec)).await?;
+    let said = cluster.apply(&manifest("bare-on-the-host", MESHED, "", &format!("{APP}\nhostNetwork: true"))).await?;
     ensure!(said.contains("host network"), "there is no warning: {said}");
+    cluster.kubectl(["delete", "pod", "-n", MESHED, "bare-on-the-host", "--wait=false"]).await?;
+    cluster.apply(ON_THE_HOST).await?;
     weft_cli::world::wait_until("the event", LIMIT / 4, async || {
         let events = cluster.kubectl(["get", "events", "-n", MESHED, "--field-selector=reason=HostNetwork"]).await?;
         ensure!(events.contains("on-the-host"), "the events are:\n{events}");
         Ok(())
     })
-    .await
+    .await?;
+    cluster.kubectl(["delete", "deployment", "-n", MESHED, "on-the-host", "--wait=false"]).await.map(drop)
 }
 
 /// What would be created: the API server calls the webhooks, and keeps nothing.
