@@ -11,6 +11,7 @@ mod chart;
 mod conformance;
 mod definitions;
 mod docs;
+mod identity;
 mod injection;
 mod install;
 mod pods;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         install::add(suite);
         injection::add(suite);
         pods::add(suite);
+        identity::add(suite);
         availability::add(suite);
         conformance::add(suite);
         traffic::add(suite);
