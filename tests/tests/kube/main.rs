@@ -8,6 +8,7 @@ use weft_tests::kube::run;
 mod availability;
 mod basics;
 mod chart;
+mod command;
 mod conformance;
 mod definitions;
 mod docs;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         conformance::add(suite);
         traffic::add(suite);
         install::add_last(suite);
+        command::add_last(suite);
         suite.hold();
     })
 }

@@ -51,7 +51,7 @@ spec:
   loadBalancer: {algorithm: RoundRobin}
 "#;
 
-async fn shop(cluster: &Cluster) -> Result<()> {
+pub(crate) async fn shop(cluster: &Cluster) -> Result<()> {
     cluster.namespace("split", "").await?;
     cluster.apply(SHOP).await.map(drop)
 }
@@ -186,7 +186,7 @@ async fn checked(cluster: Arc<Cluster>) -> Result<()> {
 }
 
 /// Waits until an object says something of itself.
-async fn told(cluster: &Cluster, object: &str, path: &str, expected: &str) -> Result<()> {
+pub(crate) async fn told(cluster: &Cluster, object: &str, path: &str, expected: &str) -> Result<()> {
     let output = format!("jsonpath={path}");
     wait_until("an object to tell", SOON, async || {
         let said = cluster.kubectl(["get", "-n", "split", object, "-o", &output]).await?;
@@ -207,7 +207,7 @@ fn version_of(split: &str) -> Result<u64> {
 }
 
 /// Runs `weft` with nothing but the cluster's kubeconfig; gives what it prints.
-async fn weft<const N: usize>(cluster: &Cluster, arguments: [&str; N]) -> Result<String> {
+pub(crate) async fn weft<const N: usize>(cluster: &Cluster, arguments: [&str; N]) -> Result<String> {
     let own = std::env::current_exe()?;
     let program: PathBuf = own.ancestors().nth(2).context("no folder above the tests")?.join("weft");
     let mut command = cluster.command(program.to_str().context("a path that is not UTF-8")?);

@@ -1,0 +1,47 @@
+//! `weft install` and `weft uninstall`: there, and without a trace gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use weft_cli::world::wait_until;
+use weft_tests::kube::{Cluster, SYSTEM_NAMESPACE, Suite, WEFT_IMAGE};
+
+use crate::LIMIT;
+use crate::traffic::{shop, told, weft};
+
+/// Comes last: what needs the mesh can't follow.
+pub(crate) fn add_last(suite: &mut Suite) {
+    suite.trial("weft installs itself, and uninstalls itself without a trace", 2 * LIMIT, there_and_back);
+}
+
+async fn there_and_back(cluster: Arc<Cluster>) -> Result<()> {
+    let (repository, tag) = WEFT_IMAGE;
+    let image = format!("image.repository={repository},image.tag={tag},image.pullPolicy=Never");
+    weft(&cluster, ["install", "--set", &image]).await?;
+    shop(&cluster).await?;
+    told(&cluster, "httproute/dangling", "{.status.parents[0].controllerName}", "weft.dev/mesh-controller").await?;
+    wait_until("a split", Duration::from_secs(20), async || {
+        weft(&cluster, ["traffic", "set", "api", "v1=1", "-n", "split"]).await
+    })
+    .await?;
+    let said = weft(&cluster, ["uninstall"]).await.err().map(|error| error.to_string()).unwrap_or_default();
+    ensure!(said.contains("--yes"), "it does not ask: {said}");
+    weft(&cluster, ["uninstall", "--yes"]).await?;
+    wait_until("every trace to be gone", Duration::from_secs(60), async || {
+        let kinds =
+            "crd,clusterrole,clusterrolebinding,mutatingwebhookconfiguration,validatingwebhookconfiguration,namespace";
+        let left = cluster.kubectl(["get", kinds, "-o", "name"]).await?;
+        let left: Vec<_> = left.lines().filter(|name| name.contains("weft")).collect();
+        ensure!(left.is_empty(), "{left:?}");
+        let bundles = ["get", "configmaps", "-A", "-o", "name", "--field-selector", "metadata.name=weft-trust-bundle"];
+        let left = cluster.kubectl(bundles).await?;
+        ensure!(left.is_empty(), "{left}");
+        let left = cluster.kubectl(["get", "httproutes", "-A", "-o", "yaml"]).await?;
+        ensure!(!left.contains("weft.dev/mesh-controller") && !left.contains("weft.dev/split"), "{left}");
+        let left = cluster.kubectl(["get", "namespace", SYSTEM_NAMESPACE, "--ignore-not-found", "-o", "name"]).await?;
+        ensure!(left.is_empty(), "{left}");
+        Ok(())
+    })
+    .await
+}
