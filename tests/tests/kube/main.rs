@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use weft_tests::kube::run;
 
+mod authority;
 mod availability;
 mod basics;
 mod chart;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         injection::add(suite);
         pods::add(suite);
         identity::add(suite);
+        authority::add(suite);
         availability::add(suite);
         conformance::add(suite);
         traffic::add(suite);
