@@ -10,6 +10,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DynamicObject};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::OnceCell;
@@ -225,8 +227,22 @@ impl Cluster {
         let pod = Api::<Pod>::namespaced(self.client(), namespace).get(name).await?;
         let uid = pod.metadata.uid.context("the pod has no uid")?;
         let address = pod.status.and_then(|status| status.pod_ip).context("the pod has no address")?;
-        let process = process_of(&uid)?;
+        let process = *processes_of(&uid)?.first().context("none of its processes is found")?;
         self.world.adopt(Netns::of_process(process)?, namespace, name, address.parse()?)
+    }
+
+    /// Kills every process of a pod at once (SIGKILL), as when its node loses power, and deletes the pod.
+    ///
+    /// # Errors
+    /// Where there is no such pod.
+    pub async fn kill(&self, namespace: &str, name: &str) -> Result<()> {
+        let pod = Api::<Pod>::namespaced(self.client(), namespace).get(name).await?;
+        let uid = pod.metadata.uid.context("the pod has no uid")?;
+        for id in processes_of(&uid)? {
+            // It may be gone with another one.
+            let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
+        }
+        self.kubectl(["delete", "pod", "-n", namespace, name, "--grace-period=0", "--force"]).await.map(drop)
     }
 
     /// Ends the API server at once.
@@ -331,11 +347,10 @@ async fn node_ready(client: &Client) -> Result<()> {
     .await
 }
 
-/// A process of the pod with this uid: its cgroup's path names it.
-fn process_of(uid: &str) -> Result<i32> {
+/// The processes of the pod with this uid: their cgroups' paths name it.
+fn processes_of(uid: &str) -> Result<Vec<i32>> {
     let processes = std::fs::read_dir("/proc").context("cannot read /proc")?.flatten();
-    processes
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .find(|id| std::fs::read_to_string(format!("/proc/{id}/cgroup")).is_ok_and(|text| text.contains(uid)))
-        .with_context(|| format!("no process is in a cgroup of the pod {uid}"))
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let of_pod = |id: &i32| std::fs::read_to_string(format!("/proc/{id}/cgroup")).is_ok_and(|text| text.contains(uid));
+    Ok(ids.filter(of_pod).collect())
 }

@@ -36,10 +36,6 @@ async fn load(cluster: &Cluster) -> Result<Load> {
     Ok(Load::start(&web, service_address(cluster, "api", 80).await?, 2))
 }
 
-async fn kill(cluster: &Cluster, pod: &str) -> Result<()> {
-    cluster.kubectl(["delete", "pod", "-n", SYSTEM_NAMESPACE, pod, "--grace-period=0", "--force"]).await.map(drop)
-}
-
 async fn control_ready(cluster: &Cluster) -> Result<()> {
     let status = ["rollout", "status", "-n", SYSTEM_NAMESPACE, "deployment/weft-control", "--timeout=60s"];
     cluster.kubectl(status).await.map(drop)
@@ -50,7 +46,7 @@ async fn leader(cluster: Arc<Cluster>) -> Result<()> {
     load.more(100).await?.nothing_lost()?;
     let first = leader_now(&cluster).await?;
     let begin = Instant::now();
-    kill(&cluster, &first).await?;
+    cluster.kill(SYSTEM_NAMESPACE, &first).await?;
     wait_until("another leader", Duration::from_secs(45), async || {
         let now = leader_now(&cluster).await?;
         ensure!(now != first, "it is still {now}");
@@ -69,8 +65,10 @@ async fn replica(cluster: Arc<Cluster>) -> Result<()> {
     let pods = cluster.kubectl(["get", "pods", "-n", SYSTEM_NAMESPACE, "-l", CONTROL, "-o", "name"]).await?;
     ensure!(pods.lines().count() >= 2, "there are not two replicas: {pods}");
     for pod in pods.lines() {
-        kill(&cluster, pod.strip_prefix("pod/").context("no pod")?).await?;
+        cluster.kill(SYSTEM_NAMESPACE, pod.strip_prefix("pod/").context("no pod")?).await?;
         let begin = Instant::now();
+        // It has noticed by then, if it was this one's stream.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         wait_until("the proxy's stream", Duration::from_secs(20), async || {
             let metrics = proxy_metrics(&cluster, &web).await?;
             ensure!(metrics.lines().any(|line| line == "weft_xds_connected 1"), "it is not connected");
