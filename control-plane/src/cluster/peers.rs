@@ -17,7 +17,7 @@ use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
 
 use super::Cluster;
-use super::rollouts::{self, PeerRollouts, Rollouts};
+use super::rollouts::{self, PeerRollouts, PeersRollouts, Rollouts};
 use crate::mesh::{EndpointState, Manifests, ObjectName};
 use crate::traffic::shift::peers::{self, Others, Sightings};
 
@@ -41,7 +41,7 @@ pub struct PeerReports {
     manifests: watch::Receiver<Arc<Manifests>>,
     others: watch::Sender<Arc<Others>>,
     our_rollouts: watch::Receiver<Arc<Rollouts>>,
-    rollouts: watch::Sender<Arc<Vec<Arc<Rollouts>>>>,
+    rollouts: watch::Sender<PeersRollouts>,
 }
 
 /// What a replica tells.
@@ -92,7 +92,7 @@ async fn know(
     cluster: Cluster,
     mut manifests: watch::Receiver<Arc<Manifests>>,
     mut reports: watch::Receiver<Reports>,
-    (others, rollouts): (watch::Sender<Arc<Others>>, watch::Sender<Arc<Vec<Arc<Rollouts>>>>),
+    (others, rollouts): (watch::Sender<Arc<Others>>, watch::Sender<PeersRollouts>),
 ) {
     let mut since = BTreeMap::<Arc<str>, Instant>::new();
     loop {

@@ -26,11 +26,14 @@ pub struct Held {
 /// What a replica's proxies hold, by Service.
 pub type Rollouts = BTreeMap<ObjectName, Held>;
 
+/// What every other replica's proxies hold.
+pub(super) type PeersRollouts = Arc<Vec<Arc<Rollouts>>>;
+
 /// Tells the other replicas of this one's proxies, and knows of theirs.
 #[derive(Debug)]
 pub struct PeerRollouts {
     pub(super) ours: watch::Sender<Arc<Rollouts>>,
-    pub(super) theirs: watch::Receiver<Arc<Vec<Arc<Rollouts>>>>,
+    pub(super) theirs: watch::Receiver<PeersRollouts>,
 }
 
 /// A Service's row, as others read it.
