@@ -61,7 +61,7 @@ async fn clock(cluster: &Cluster, findings: &mut Findings) {
         Err(error) => return findings.untold(topic, &error),
     };
     let date = answer.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
-    let theirs = date.and_then(|date| parse_http_date(date));
+    let theirs = date.and_then(parse_http_date);
     match theirs {
         Some(theirs) => clocks(theirs, began, findings),
         None => findings.warning(topic, "the API server does not tell its time", "compare its clock with yours"),

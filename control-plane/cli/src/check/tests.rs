@@ -61,7 +61,7 @@ fn proxies_that_are_behind_or_of_another_version_are_told() {
         ..Proxy::default()
     };
     let good = proxy("a.shop", "0.1.0", 0);
-    assert_eq!(states(|findings| mesh::in_sync(&[good.clone()], findings)), [State::Good]);
+    assert_eq!(states(|findings| mesh::in_sync(std::slice::from_ref(&good), findings)), [State::Good]);
     assert_eq!(states(|findings| mesh::in_sync(&[proxy("b.shop", "0.1.0", 60)], findings)), [State::Warning]);
     assert_eq!(states(|findings| mesh::versions(&[good.clone(), good.clone()], findings)), [State::Good]);
     assert_eq!(states(|findings| mesh::versions(&[good, proxy("b.shop", "0.2.0", 0)], findings)), [State::Warning]);
