@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use futures::FutureExt as _;
 use libtest_mimic::{Arguments, Failed, Trial};
+use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::sync::mpsc;
@@ -114,8 +116,9 @@ struct Stage {
     cluster: Arc<Cluster>,
 }
 
+static STAGE: OnceLock<Result<Stage, String>> = OnceLock::new();
+
 fn stage() -> Result<&'static Stage, String> {
-    static STAGE: OnceLock<Result<Stage, String>> = OnceLock::new();
     STAGE
         .get_or_init(|| make_stage().map_err(|error| format!("there is no cluster: {error:?}")))
         .as_ref()
@@ -180,11 +183,26 @@ impl Stagehand {
     }
 }
 
-/// Containers would outlive this program by a moment, and their cgroups for good: ends every process of the world but this one
-/// and its supervisors, then takes the cgroups away.
+/// Containers would outlive this program by a moment, their cgroups and the world's folder for good: ends every process of the world
+/// but this one and its supervisors, then takes the cgroups and the folder away. (The stage is never dropped.)
 fn clean() {
     // All of them are ours: `enter` has made a process namespace.
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
     std::thread::sleep(Duration::from_millis(500));
     node::remove_cgroups();
+    if let Some(Ok(stage)) = STAGE.get() {
+        let folder = stage.world.folder();
+        // Never through a mount into what is not ours.
+        if let Err(error) = unmount_below(folder).and_then(|()| std::fs::remove_dir_all(folder)) {
+            eprintln!("==> {} stays behind: {error}", folder.display());
+        }
+    }
+}
+
+/// Lets go of what the kubelet and containerd have mounted in a folder, the last first.
+fn unmount_below(folder: &Path) -> std::io::Result<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
+    let below: Vec<_> = points.filter(|point| point.starts_with(folder)).collect();
+    below.into_iter().rev().try_for_each(|point| Ok(umount2(point, MntFlags::MNT_DETACH)?))
 }

@@ -138,7 +138,7 @@ async fn authority(cluster: &Cluster, findings: &mut Findings) {
     for (key, what) in [("root.crt", "the root CA"), ("issuer.crt", "the issuing CA")] {
         let pem = secret.data.as_ref().and_then(|data| data.get(key));
         let ends = pem.map(|pem| bundle::ends(&pem.0));
-        let next = "see docs/reference/certificates.md on how a root is replaced";
+        let next = "see docs/reference/kubernetes-registry.md on how a root is replaced";
         match ends.transpose().map(|ends| ends.and_then(|ends| ends.into_iter().min())) {
             Ok(Some(end)) => certificate(topic, what, end, SOON, next, findings),
             Ok(None) => findings.bad(topic, format!("Secret weft-ca has no {key}"), next),
