@@ -191,7 +191,7 @@ fn clean() {
     std::thread::sleep(Duration::from_millis(500));
     node::remove_cgroups();
     if let Some(Ok(stage)) = STAGE.get() {
-        let folder = stage.world.folder();
+        let folder = stage.cluster.world().folder();
         // Never through a mount into what is not ours.
         if let Err(error) = unmount_below(folder).and_then(|()| std::fs::remove_dir_all(folder)) {
             eprintln!("==> {} stays behind: {error}", folder.display());
