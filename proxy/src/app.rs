@@ -20,7 +20,7 @@ use weft_certs::identity::WorkloadIdentity;
 
 use crate::config::Config;
 use crate::discovery::{self, Directory};
-use crate::drain::{self, Drain};
+use crate::drain::{self, Stages};
 use crate::path::socket;
 use crate::worker::{Listeners, Worker};
 use crate::{admin, control_channel, identity, telemetry};
@@ -78,7 +78,8 @@ async fn control(config: Arc<Config>, listeners: Vec<Listeners>, log: telemetry:
     tokio::spawn(client.run(channel, identity.subscribe()));
     admin.serving(&identity, &directory);
 
-    let ended = start_workers(&config, listeners, &directory, &identity, &exporters, &drain)?;
+    let stages = Stages::new(drain, listeners.len());
+    let ended = start_workers(&config, listeners, &directory, &identity, &exporters, &stages)?;
     tracing::info!(identity = %identity.id(), workers = config.workers, "serving");
     for worker in ended {
         worker.await.context("a worker ended unexpectedly")?;
@@ -95,7 +96,7 @@ fn start_workers(
     directory: &Directory,
     identity: &WorkloadIdentity,
     exporters: &telemetry::Exporters,
-    drain: &Drain,
+    drain: &Stages,
 ) -> anyhow::Result<Vec<oneshot::Receiver<()>>> {
     let mut ended = Vec::with_capacity(listeners.len());
     for (number, listeners) in listeners.into_iter().enumerate() {

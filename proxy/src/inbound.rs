@@ -68,7 +68,7 @@ pub(crate) async fn serve_mesh(worker: Rc<Worker>, stream: TcpStream) {
     match accepted {
         Ok((stream, peer)) => {
             let _open = worker.telemetry.connection(Direction::Inbound, WireProtocol::Mesh);
-            let drain = worker.drain.clone();
+            let drain = worker.drain.inbound.clone();
             let listener = Rc::new(Peer { worker, peer, local, callers: RefCell::default() });
             mesh::serve_connection(stream, listener, drain).await;
         }
@@ -176,7 +176,7 @@ where
         let worker = Rc::clone(worker);
         async move |request: Request<_>| application::request(&worker, &caller, request.map(Body::from)).await
     };
-    http_path::serve(io, version, &worker.drain, handle).await;
+    http_path::serve(io, version, &worker.drain.inbound, handle).await;
 }
 
 async fn to_application(

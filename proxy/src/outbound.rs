@@ -98,7 +98,7 @@ async fn serve_http(
     let _open = worker.telemetry.connection(Direction::Outbound, WireProtocol::Http);
     let client = route::Client::new(worker, destination, dialled.0, stream.peer_addr().ok());
     let handle = async move |request| route::outbound(&client, request).await;
-    http::serve(Prefixed::new(read.freeze(), stream), version, &worker.drain, handle).await;
+    http::serve(Prefixed::new(read.freeze(), stream), version, &worker.drain.outbound, handle).await;
 }
 
 /// What nobody has described goes on as it is, or is refused, as `WEFT_UNKNOWN_DESTINATION` says.

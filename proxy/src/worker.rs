@@ -14,7 +14,7 @@ use weft_certs::identity::WorkloadIdentity;
 
 use crate::config::Config;
 use crate::discovery::Directory;
-use crate::drain::Drain;
+use crate::drain::Stages;
 use crate::path::mirror::Copies;
 use crate::path::socket;
 use crate::path::upstream::{MAINTENANCE, Upstreams};
@@ -35,7 +35,7 @@ pub(crate) struct Worker {
     pub(crate) tls: Tls,
     pub(crate) upstreams: Upstreams,
     pub(crate) telemetry: Telemetry,
-    pub(crate) drain: Drain,
+    pub(crate) drain: Stages,
     /// Copies of requests that are under way.
     pub(crate) copies: Copies,
     in_flight: Cell<u32>,
@@ -64,7 +64,7 @@ impl Worker {
         directory: Directory,
         identity: WorkloadIdentity,
         telemetry: Telemetry,
-        drain: Drain,
+        drain: Stages,
     ) -> Self {
         let (metrics, conditions) = (telemetry.metrics.clone(), telemetry.conditions.clone());
         let upstreams = Upstreams::new(identity.clone(), config.socket_mark, config.workers, metrics, conditions);
@@ -81,31 +81,36 @@ impl Worker {
     /// # Errors
     /// Where the listeners cannot be taken into the runtime.
     pub(crate) async fn run(self: Rc<Self>, listeners: Listeners) -> std::io::Result<()> {
-        let connections = TaskTracker::new();
+        let (to_us, ours) = (TaskTracker::new(), TaskTracker::new());
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mesh = socket::adopt(listeners.mesh)?;
-        let outbound = accept_all(socket::adopt(listeners.outbound)?, &permits, &connections, |stream| {
+        let outbound = accept_all(socket::adopt(listeners.outbound)?, &permits, &ours, |stream| {
             outbound::serve(Rc::clone(&self), stream)
         });
-        let inbound = accept_all(socket::adopt(listeners.inbound)?, &permits, &connections, |stream| {
+        let inbound = accept_all(socket::adopt(listeners.inbound)?, &permits, &to_us, |stream| {
             inbound::serve_redirected(Rc::clone(&self), stream)
         });
         // Peers that are refused here go elsewhere, so the mesh's door closes as soon as the drain begins.
         let mesh = async {
-            let accept =
-                accept_all(mesh, &permits, &connections, |stream| inbound::serve_mesh(Rc::clone(&self), stream));
+            let accept = accept_all(mesh, &permits, &to_us, |stream| inbound::serve_mesh(Rc::clone(&self), stream));
             tokio::select! {
                 never = accept => never,
-                () = self.drain.started() => {}
+                () = self.drain.inbound.started() => {}
             }
             std::future::pending().await
         };
         let drained = async {
-            self.drain.started().await;
-            connections.close();
-            let ended = tokio::time::timeout(self.config.drain.grace, connections.wait()).await;
-            if ended.is_err() {
-                tracing::warn!(open = connections.len(), "the grace period is over; what is still open is cut off");
+            self.drain.inbound.started().await;
+            to_us.close();
+            ours.close();
+            let all = async {
+                to_us.wait().await;
+                self.drain.inbound_ended();
+                ours.wait().await;
+            };
+            if tokio::time::timeout(self.config.drain.grace, all).await.is_err() {
+                let open = to_us.len() + ours.len();
+                tracing::warn!(open, "the grace period is over; what is still open is cut off");
             }
         };
         tokio::select! {
