@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use http::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
+use weft_api::ports;
 use weft_cli::world::{EndpointState, Pod, World, wait_until};
 use weft_tests::apps;
 use weft_tests::duo::{Duo, HTTP, HTTP_TARGET, TCP, TCP_TARGET};
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         trial("certificates of 10 seconds rotate", LIMIT, rotation),
         trial("a pod goes and comes back", LIMIT, pod_goes),
         trial("SIGTERM lets requests finish", LIMIT, sigterm_lets_finish),
+        trial("after SIGTERM the application may ask others, to answer", LIMIT, asks_others_to_answer),
         trial("a bad manifest changes nothing else", LIMIT, bad_manifest),
         trial("a request is retried only if it reached nobody", LIMIT, never_twice),
     ])
@@ -176,6 +178,55 @@ async fn sigterm_lets_finish(world: World) -> Result<()> {
     }
     let (server, client) = ending.await?;
     ensure!(server?.success() && client?.success(), "a proxy did not end well");
+    Ok(())
+}
+
+/// It does so over a connection that it has kept, which must not be closed under its hands.
+async fn asks_others_to_answer(world: World) -> Result<()> {
+    let duo = Duo::start(&world).await?;
+    let users = world.pod("users").sidecar().start().await?;
+    apps::h1(&users, HTTP_TARGET).await?;
+    let users = world.service("users").port(HTTP, HTTP_TARGET, "http").backends([&users]).create()?;
+    let outsider = world.pod("outsider").start().await?;
+    let (arrived, mut arrivals) = mpsc::unbounded_channel();
+    let (release, _) = tokio::sync::broadcast::channel::<()>(1);
+    let gate = release.clone();
+    apps::serve(&duo.api, HTTP_TARGET, move |mut stream| {
+        let (arrived, mut released) = (arrived.clone(), gate.subscribe());
+        async move {
+            client::read_until(&mut stream, "\r\n\r\n").await?;
+            arrived.send(())?;
+            released.recv().await?;
+            Ok(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").await?)
+        }
+    })
+    .await?;
+    let mut kept = wait_until("the Service to be known", SOON, async || {
+        let mut kept = client::http1(&duo.api, users.address(HTTP)).await?;
+        let first = client::whole(kept.send_request(client::get_request("/first")?)).await?;
+        ensure!(first.status() == StatusCode::OK, "{first:?}");
+        Ok(kept)
+    })
+    .await?;
+    let (web, address) = (duo.web.clone(), duo.at(HTTP));
+    let request = tokio::spawn(async move { client::get(&web, address, "/slow").await });
+    arrivals.recv().await.context("the application was not reached")?;
+
+    let sidecar = duo.api.sidecar()?;
+    let ending = tokio::spawn(async move { sidecar.terminate(Duration::from_secs(40)).await });
+    wait_until("the drain", SOON, async || {
+        let door = client::connect(&outsider, duo.api.address(ports::MESH)).await;
+        ensure!(door.is_err(), "the mesh's door is still open");
+        Ok(())
+    })
+    .await?;
+    let second = client::whole(kept.send_request(client::get_request("/second")?)).await?;
+    ensure!(second.status() == StatusCode::OK, "{second:?}");
+    release.send(())?;
+    let (status, body) = request.await??;
+    ensure!(status == StatusCode::OK && body == "done", "{status} {body}");
+    drop(kept);
+    ensure!(ending.await??.success(), "the proxy did not end well");
     Ok(())
 }
 
