@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use http::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use weft_api::ports;
 use weft_cli::world::{EndpointState, Pod, World, wait_until};
 use weft_tests::apps;
@@ -142,12 +142,12 @@ async fn answered_by(load: &mut Load, name: &str) -> Result<()> {
     .with_context(|| format!("{name} is never asked"))
 }
 
-async fn sigterm_lets_finish(world: World) -> Result<()> {
-    let duo = Duo::start(&world).await?;
-    let (arrived, mut arrivals) = mpsc::unbounded_channel();
-    let (release, _) = tokio::sync::broadcast::channel::<()>(1);
+/// An application that tells of each request that arrives, and answers it when it is released.
+async fn answers_when_released(pod: &Pod) -> Result<(mpsc::UnboundedReceiver<()>, broadcast::Sender<()>)> {
+    let (arrived, arrivals) = mpsc::unbounded_channel();
+    let (release, _) = broadcast::channel::<()>(1);
     let gate = release.clone();
-    apps::serve(&duo.api, HTTP_TARGET, move |mut stream| {
+    apps::serve(pod, HTTP_TARGET, move |mut stream| {
         let (arrived, mut released) = (arrived.clone(), gate.subscribe());
         async move {
             client::read_until(&mut stream, "\r\n\r\n").await?;
@@ -157,6 +157,12 @@ async fn sigterm_lets_finish(world: World) -> Result<()> {
         }
     })
     .await?;
+    Ok((arrivals, release))
+}
+
+async fn sigterm_lets_finish(world: World) -> Result<()> {
+    let duo = Duo::start(&world).await?;
+    let (mut arrivals, release) = answers_when_released(&duo.api).await?;
     let mut requests = Vec::new();
     for _ in 0..3 {
         let (web, address) = (duo.web.clone(), duo.at(HTTP));
@@ -188,19 +194,7 @@ async fn asks_others_to_answer(world: World) -> Result<()> {
     apps::h1(&users, HTTP_TARGET).await?;
     let users = world.service("users").port(HTTP, HTTP_TARGET, "http").backends([&users]).create()?;
     let outsider = world.pod("outsider").start().await?;
-    let (arrived, mut arrivals) = mpsc::unbounded_channel();
-    let (release, _) = tokio::sync::broadcast::channel::<()>(1);
-    let gate = release.clone();
-    apps::serve(&duo.api, HTTP_TARGET, move |mut stream| {
-        let (arrived, mut released) = (arrived.clone(), gate.subscribe());
-        async move {
-            client::read_until(&mut stream, "\r\n\r\n").await?;
-            arrived.send(())?;
-            released.recv().await?;
-            Ok(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").await?)
-        }
-    })
-    .await?;
+    let (mut arrivals, release) = answers_when_released(&duo.api).await?;
     let mut kept = wait_until("the Service to be known", SOON, async || {
         let mut kept = client::http1(&duo.api, users.address(HTTP)).await?;
         let first = client::whole(kept.send_request(client::get_request("/first")?)).await?;
