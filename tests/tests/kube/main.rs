@@ -1,4 +1,4 @@
-//! Weft on a real Kubernetes cluster: what the issue of a cluster's users must hold. See [`weft_tests::kube`].
+//! Weft on a real Kubernetes cluster: what must hold for those who run it there. See [`weft_tests::kube`].
 
 use std::process::ExitCode;
 use std::time::Duration;
