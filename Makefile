@@ -26,6 +26,7 @@ help:
 	@echo 'make test-kube'
 	@echo '             Weft on a real Kubernetes cluster, built and started here: needs root, go and runc'
 	@echo 'make parity  the same requests to Weft and to Envoy, and what each makes of them'
+	@echo 'make scale   how far one control plane goes, against its targets: minutes, on a machine that does nothing else'
 	@echo 'make lint    formatting, lints, documentation, licences of dependencies'
 	@echo 'make build   the programs weft, weft-control and weft-proxy, in $(TARGET)/release'
 	@echo 'make images  the image of the three programs, by buildah, podman or docker; another name: make images NAME=...'
@@ -52,6 +53,10 @@ test-kube: build
 	@WEFT_KUBE="$$(tests/kube/build)" && export WEFT_KUBE && \
 	    $(CARGO) test --quiet --release --workspace --test kube -- $(ARGS)
 
+.PHONY: scale
+scale: build
+	@$(CARGO) test --quiet --release --workspace --test scale -- --plot $(TARGET)/scale.svg $(ARGS)
+
 .PHONY: parity
 parity: build $(ENVOY)
 	@$(CARGO) test --quiet --release --workspace --test parity $(ARGS)
@@ -77,7 +82,7 @@ images: build
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --release --workspace --test kube -- -D warnings
+	$(CARGO) clippy --release --workspace --test kube --test scale -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 	    echo '$(CARGO) deny check bans licenses sources'; $(CARGO) deny check bans licenses sources; \

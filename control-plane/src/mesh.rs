@@ -17,14 +17,16 @@ mod conflicts;
 mod fault_injection;
 mod grant;
 mod index;
+mod lists;
 mod manifests;
 mod policy;
 pub mod protocol;
 mod route;
 mod split;
+mod table;
 
 pub use changes::Changes;
-pub use conflicts::{Conflict, FieldStep, Reason, Subject, conflicts};
+pub use conflicts::{Conflict, Conflicts, FieldStep, Reason, Subject};
 pub use fault_injection::{Abort, FaultInjection};
 pub use grant::ReferenceGrant;
 pub use manifests::{
@@ -43,6 +45,7 @@ pub use route::{
     Rules, Session, TextMatch,
 };
 pub use split::{Split, SplitBackend};
+pub use table::{Difference, Table};
 
 pub(crate) use attach::Attached;
 pub(crate) use changes::consumer_routes;
@@ -70,8 +73,16 @@ impl Mesh {
     /// Joins what the registry read with what the traffic API wrote, by Service. The order in which objects came does not
     /// matter.
     pub fn build(manifests: &Arc<Manifests>, splits: &BTreeMap<ObjectName, Arc<Split>>, options: &MeshOptions) -> Self {
-        let index = Index::build(manifests);
-        Self { manifests: manifests.clone(), splits: splits.clone(), options: options.clone(), index }
+        let (none, index) = (Arc::default(), Index::default());
+        let empty = Self { manifests: none, splits: BTreeMap::new(), options: options.clone(), index };
+        empty.next(manifests, splits)
+    }
+
+    /// The same as [`build`](Self::build) makes, with the options of this mesh, at the cost of what differs from it.
+    pub fn next(&self, manifests: &Arc<Manifests>, splits: &BTreeMap<ObjectName, Arc<Split>>) -> Self {
+        let mut index = self.index.clone();
+        index.follow(&self.manifests, manifests);
+        Self { manifests: Arc::clone(manifests), splits: splits.clone(), options: self.options.clone(), index }
     }
 
     /// What may differ in what the proxies see, between an older snapshot and this one.
@@ -127,27 +138,27 @@ impl Mesh {
 
     /// The Service that has this cluster IP.
     pub(crate) fn service_at(&self, address: IpAddr) -> Option<&Service> {
-        self.index.services_by_address.get(&address).map(Arc::as_ref)
+        self.index.services_by_address.first(&address).map(Arc::as_ref)
     }
 
     /// The pod that has this address.
     pub(crate) fn pod_at(&self, address: IpAddr) -> Option<&Pod> {
-        self.index.pods_by_address.get(&address).map(Arc::as_ref)
+        self.index.pods_by_address.first(&address).map(Arc::as_ref)
     }
 
-    /// All addresses of pods with the pod that has each, in no order.
+    /// All addresses of pods with the pod that has each, in order.
     pub(crate) fn pods_by_address(&self) -> impl Iterator<Item = (IpAddr, &Pod)> {
-        self.index.pods_by_address.iter().map(|(&address, pod)| (address, pod.as_ref()))
+        self.index.pods_by_address.iter().filter_map(|(address, pods)| Some((*address, pods.first()?.as_ref())))
     }
 
     /// The slices of a Service, ordered by name.
     pub(crate) fn slices_of(&self, service: &ObjectName) -> &[Arc<EndpointSlice>] {
-        self.index.slices_by_service.get(service).map_or(&[], Vec::as_slice)
+        self.index.slices_by_service.of(service)
     }
 
     /// The routes of a Service, of all kinds and namespaces, ordered by kind and name.
     pub(crate) fn routes_for(&self, service: &ObjectName) -> &[Arc<Route>] {
-        self.index.routes_by_service.get(service).map_or(&[], Vec::as_slice)
+        self.index.routes_by_service.of(service)
     }
 
     /// The routes in force on a Service's port, for the clients of a namespace that has routes of its own for it, or with
@@ -223,9 +234,9 @@ impl Mesh {
         if let Some(node) = node {
             return Some(node.zone.clone());
         }
-        let endpoints = pod.addresses.iter().filter_map(|at| Some((at, self.index.slices_by_address.get(at)?)));
-        let mut endpoints = endpoints.flat_map(|(at, slices)| {
-            slices.iter().flat_map(|slice| &slice.endpoints).filter(move |endpoint| endpoint.address == *at)
+        let mut endpoints = pod.addresses.iter().flat_map(|at| {
+            let slices = self.index.slices_by_address.of(at).iter();
+            slices.flat_map(|slice| &slice.endpoints).filter(move |endpoint| endpoint.address == *at)
         });
         endpoints.find(|endpoint| !endpoint.zone.is_empty()).map(|endpoint| endpoint.zone.clone())
     }
@@ -233,7 +244,7 @@ impl Mesh {
     /// The Services that a pod is an endpoint of, ready or not, at an address that is its own.
     pub(crate) fn services_of(&self, pod: &Pod) -> impl Iterator<Item = (&Service, &EndpointSlice)> {
         let own = pod.addresses.iter().filter(|&&at| self.pod_at(at).is_some_and(|owner| owner.name == pod.name));
-        let slices = own.filter_map(|address| self.index.slices_by_address.get(address)).flatten();
+        let slices = own.flat_map(|address| self.index.slices_by_address.of(address));
         slices.filter_map(|slice| Some((self.service_named(&slice.service)?, slice.as_ref())))
     }
 }

@@ -11,6 +11,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -32,9 +33,14 @@ pub use fault::{Fault, ObjectRef, Severity};
 pub use files::FilesRegistry;
 pub use kubernetes::KubernetesRegistry;
 
+/// A burst of changes is over when there was none for so long: what belongs together is published together.
+const QUIET: Duration = Duration::from_millis(10);
+/// A burst that does not end is published after so long all the same, and again and again.
+const LONGEST_BURST: Duration = Duration::from_millis(40);
+
 /// Where objects are written: by kind and name, such as `HTTPRoute shop/api`, the file and the line, from 1. Empty with a
 /// cluster, where the name is all that there is.
-pub type Origins = std::collections::BTreeMap<String, (String, u32)>;
+pub type Origins = crate::mesh::Table<String, (Arc<str>, u32)>;
 
 /// The objects of a cluster that have a status for Weft to write, good ones and bad: kind and name, with the generation
 /// that was read last. Empty with files.

@@ -15,5 +15,6 @@ pub mod kube;
 pub mod load;
 pub mod message;
 pub mod pattern;
+pub mod quantile;
 
 pub use self::harness::{run, trial};

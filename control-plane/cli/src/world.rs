@@ -48,7 +48,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 use weft_api::ports;
 
-pub use self::control::{ControlPlane, ControlPlaneBuilder};
+pub use self::control::{ControlPlane, ControlPlaneBuilder, control_program};
 pub use self::enter::{EnterError, enter, outside};
 pub use self::manifests::EndpointState;
 pub use self::metrics::{Metrics, Sample};

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use crate::mesh::{Manifests, Mesh, MeshOptions, ObjectName};
+use crate::mesh::{Manifests, Mesh, MeshOptions, ObjectName, Split};
 use crate::traffic::Splits;
 use crate::xds::Publisher;
 
@@ -19,11 +19,15 @@ pub(super) struct Joiner {
 
 impl Joiner {
     pub(super) fn mesh(&mut self) -> Mesh {
+        let (manifests, splits) = self.current();
+        Mesh::build(&manifests, &splits, &self.options)
+    }
+
+    fn current(&mut self) -> (Arc<Manifests>, BTreeMap<ObjectName, Arc<Split>>) {
         let manifests = Arc::clone(&self.manifests.borrow_and_update());
         let splits = Arc::clone(&self.splits.borrow_and_update());
-        let splits: BTreeMap<ObjectName, _> =
-            splits.iter().map(|(service, record)| (service.clone(), Arc::clone(&record.split))).collect();
-        Mesh::build(&manifests, &splits, &self.options)
+        let splits = splits.iter().map(|(service, record)| (service.clone(), Arc::clone(&record.split))).collect();
+        (manifests, splits)
     }
 
     pub(super) async fn run(mut self, publisher: Arc<Publisher>) {
@@ -36,8 +40,9 @@ impl Joiner {
                 return;
             }
             let began = Instant::now();
-            let (mesh, publisher) = (self.mesh(), Arc::clone(&publisher));
-            if let Err(error) = tokio::task::spawn_blocking(move || publisher.publish(mesh)).await {
+            let ((manifests, splits), publisher) = (self.current(), Arc::clone(&publisher));
+            let publish = move || publisher.publish(publisher.mesh().next(&manifests, &splits));
+            if let Err(error) = tokio::task::spawn_blocking(publish).await {
                 tracing::error!(%error, "a change could not be published; the next one brings it along");
             }
             // A storm of changes takes half a core at most; what comes meanwhile is published together.

@@ -150,7 +150,7 @@ fn alive(manifests: &Manifests, cluster: &Cluster) -> BTreeSet<Arc<str>> {
         return BTreeSet::new();
     }
     let first = ObjectName::new(Arc::clone(&cluster.namespace), "");
-    let pods = manifests.pods.range(first..).take_while(|(name, _)| name.namespace == cluster.namespace);
+    let pods = manifests.pods.range_from(&first).take_while(|(name, _)| name.namespace == cluster.namespace);
     let pods = pods.filter(|(_, pod)| pod.addresses.iter().any(|address| addresses.contains(address)));
     pods.map(|(name, _)| Arc::clone(&name.name)).filter(|pod| *pod != cluster.pod).collect()
 }

@@ -22,7 +22,7 @@ use tokio::time::sleep;
 use super::Cluster;
 use super::rollouts::PeerRollouts;
 use crate::leading::Leading;
-use crate::mesh::{Conflict, Manifests, ObjectName, RouteKind, Subject, conflicts};
+use crate::mesh::{Conflict, Conflicts, Manifests, ObjectName, RouteKind, Subject};
 use crate::registry::{self, Fault, Generations, Registry};
 use crate::traffic::store::split_of_route;
 use crate::xds::Publisher;
@@ -53,9 +53,9 @@ pub struct StatusWriter {
     /// What each object's status was written from.
     written: BTreeMap<Key, Basis>,
     kinds: BTreeMap<&'static str, ApiResource>,
-    /// What the conflicts are of.
-    of: Arc<Manifests>,
-    conflicts: BTreeMap<Key, Vec<Conflict>>,
+    conflicts: Conflicts,
+    /// The same by the object that is their subject.
+    by_subject: BTreeMap<Key, Vec<Conflict>>,
 }
 
 /// What a status is made from, beside the object itself.
@@ -90,8 +90,8 @@ impl StatusWriter {
             peers,
             written: BTreeMap::new(),
             kinds: BTreeMap::new(),
-            of: Arc::default(),
-            conflicts: BTreeMap::new(),
+            conflicts: Conflicts::default(),
+            by_subject: BTreeMap::new(),
         }
     }
 
@@ -119,13 +119,12 @@ impl StatusWriter {
     /// Looks at all objects once.
     async fn look(&mut self, manifests: Arc<Manifests>) {
         let generations = Arc::clone(&self.generations.borrow());
-        if !Arc::ptr_eq(&manifests, &self.of) {
-            self.conflicts = by_subject(&manifests);
-            self.of = Arc::clone(&manifests);
+        if self.conflicts.follow(&manifests) {
+            self.by_subject = by_subject(self.conflicts.found());
         }
         self.written.retain(|key, _| generations.contains_key(key));
         for (key, generation) in generations.iter() {
-            let conflicts = self.conflicts.get(key).cloned().unwrap_or_default();
+            let conflicts = self.by_subject.get(key).cloned().unwrap_or_default();
             let rollouts = self.rollouts(&manifests, key);
             let basis = Basis { generation: *generation, conflicts, rollouts };
             if self.written.get(key) == Some(&basis) {
@@ -246,14 +245,14 @@ impl StatusWriter {
     }
 }
 
-fn by_subject(manifests: &Manifests) -> BTreeMap<Key, Vec<Conflict>> {
+fn by_subject(conflicts: &[Conflict]) -> BTreeMap<Key, Vec<Conflict>> {
     let mut found = BTreeMap::<Key, Vec<Conflict>>::new();
-    for conflict in conflicts(manifests) {
+    for conflict in conflicts {
         let key = match &conflict.subject {
             Subject::Route((kind, name)) => (kind.name(), name.clone()),
             Subject::TrafficPolicy(name) => ("TrafficPolicy", name.clone()),
         };
-        found.entry(key).or_default().push(conflict);
+        found.entry(key).or_default().push(conflict.clone());
     }
     found
 }

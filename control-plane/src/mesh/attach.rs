@@ -89,7 +89,7 @@ impl Index {
 
     /// The policy of a Service's port: the oldest that is for it by name, else the oldest for the Service.
     pub(super) fn policy(&self, service: &ObjectName, port: &ServicePort) -> Option<&Arc<TrafficPolicy>> {
-        let policies = self.policies_by_service.get(service)?;
+        let policies = self.policies_by_service.of(service);
         let find = |by_name: bool| {
             policies.iter().find(|policy| {
                 let mut targets = policy.targets.iter().filter(|target| target.service == *service);
@@ -102,7 +102,7 @@ impl Index {
     /// Whether a route may name a Service: of its own namespace, or one that a ReferenceGrant there lets it name. A
     /// consumer route may send to the Service that it is for: that is where its clients' requests went anyway.
     pub(super) fn permits(&self, route: &Route, service: &ObjectName) -> bool {
-        let grants = || self.grants_by_namespace.get(&service.namespace).into_iter().flatten();
+        let grants = || self.grants_by_namespace.of(&service.namespace).iter();
         service.namespace == route.name.namespace
             || route.parents.iter().any(|parent| parent.service == *service)
             || grants().any(|grant| grant.allows(route.kind, &route.name.namespace, service))
@@ -113,7 +113,7 @@ impl Index {
         service: &Service,
         port: &ServicePort,
     ) -> impl Iterator<Item = &'a Arc<Route>> + use<'a> {
-        let routes = self.routes_by_service.get(&service.name).map_or(&[][..], Vec::as_slice);
+        let routes = self.routes_by_service.of(&service.name);
         let (service, port) = (service.name.clone(), port.clone());
         routes
             .iter()

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use weft_api::names::ServicePort as ServicePortName;
 use weft_api::xds::ResourceKind;
 
-use super::{Mesh, ObjectName, Pod, Route, TrafficPolicy};
+use super::{Difference, EndpointSlice, Mesh, ObjectName, Pod, Route, TrafficPolicy};
 
 /// Which xDS resources may differ between two snapshots. Nothing else does; what is named here need not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,43 +75,35 @@ struct Finder<'a> {
 impl Finder<'_> {
     fn compare(&mut self) {
         let (old, new) = (&self.old.manifests, &self.new.manifests);
-        let services = differing(&old.services, &new.services);
+        let services: Vec<_> = new.services.differences(&old.services).map(|found| found.key).collect();
         services.iter().for_each(|service| self.service(service));
         self.backends(&services);
-        for slice in &differing(&old.endpoint_slices, &new.endpoint_slices) {
-            for slice in [old.endpoint_slices.get(slice), new.endpoint_slices.get(slice)].into_iter().flatten() {
-                self.endpoints_of(&slice.service);
-                slice.endpoints.iter().for_each(|endpoint| self.dialled_pod(endpoint.address));
-            }
+        for found in new.endpoint_slices.differences(&old.endpoint_slices) {
+            self.slice(found.old, found.new);
         }
-        for pod in &differing(&old.pods, &new.pods) {
-            self.changes.inbound.insert(pod.clone());
-            for pod in [old.pods.get(pod), new.pods.get(pod)].into_iter().flatten() {
-                self.pod(pod);
-            }
+        for found in new.pods.differences(&old.pods) {
+            self.changes.inbound.insert(found.key.clone());
+            both(&found).for_each(|pod| self.pod(pod));
         }
-        let nodes: BTreeSet<_> = differing(&old.nodes, &new.nodes).into_iter().collect();
+        let nodes: BTreeSet<_> = new.nodes.differences(&old.nodes).map(|found| found.key).collect();
         if !nodes.is_empty() {
             let pods = new.pods.values().filter(|pod| nodes.contains(&pod.node));
             self.changes.inbound.extend(pods.map(|pod| pod.name.clone()));
         }
-        for route in &differing(&old.routes, &new.routes) {
-            for route in [old.routes.get(route), new.routes.get(route)].into_iter().flatten() {
-                self.route(route);
-            }
+        for found in new.routes.differences(&old.routes) {
+            both(&found).for_each(|route| self.route(route));
         }
-        for policy in &differing(&old.traffic_policies, &new.traffic_policies) {
-            for policy in [old.traffic_policies.get(policy), new.traffic_policies.get(policy)].into_iter().flatten() {
-                self.policy(policy);
-            }
+        for found in new.traffic_policies.differences(&old.traffic_policies) {
+            both(&found).for_each(|policy| self.policy(policy));
         }
-        for grant in &differing(&old.reference_grants, &new.reference_grants) {
-            let namespace = &grant.namespace;
+        for found in new.reference_grants.differences(&old.reference_grants) {
+            let namespace = &found.key.namespace;
             self.routes_that(|route| {
                 route.references().iter().any(|reference| reference.service.namespace == *namespace)
             });
         }
-        let faults = differing(&old.fault_injections, &new.fault_injections);
+        let faults = new.fault_injections.differences(&old.fault_injections);
+        let faults: BTreeSet<_> = faults.map(|found| found.key).collect();
         if !faults.is_empty() {
             self.routes_that(|route| route.faults().any(|(_, fault)| faults.contains(&fault.name)));
         }
@@ -151,12 +143,30 @@ impl Finder<'_> {
         }
     }
 
+    /// A slice that came, went or changed: its Service's endpoints, and what is known of the pods that it lists by it.
+    fn slice(&mut self, old: Option<&Arc<EndpointSlice>>, new: Option<&Arc<EndpointSlice>>) {
+        [old, new].into_iter().flatten().for_each(|slice| self.endpoints_of(&slice.service));
+        let listed = |slice: Option<&Arc<EndpointSlice>>| -> BTreeSet<(IpAddr, Arc<str>)> {
+            let endpoints = slice.into_iter().flat_map(|slice| &slice.endpoints);
+            endpoints.map(|endpoint| (endpoint.address, Arc::clone(&endpoint.zone))).collect()
+        };
+        let (before, after) = (listed(old), listed(new));
+        let same = |(old, new): (&Arc<EndpointSlice>, &Arc<EndpointSlice>)| {
+            (&old.service, &old.ports) == (&new.service, &new.ports)
+        };
+        let touched: Vec<IpAddr> = match old.zip(new).is_some_and(same) {
+            true => before.symmetric_difference(&after).map(|(address, _)| *address).collect(),
+            false => before.iter().chain(&after).map(|(address, _)| *address).collect(),
+        };
+        touched.into_iter().for_each(|address| self.dialled_pod(address));
+    }
+
     /// The routes that send to a Service that came, went or changed.
-    fn backends(&mut self, services: &[ObjectName]) {
+    fn backends(&mut self, services: &[&ObjectName]) {
         if services.is_empty() {
             return;
         }
-        let services: BTreeSet<_> = services.iter().collect();
+        let services: BTreeSet<_> = services.iter().copied().collect();
         self.routes_that(|route| route.references().iter().any(|reference| services.contains(reference.service)));
         for mesh in [self.old, self.new] {
             for (service, split) in &mesh.splits {
@@ -243,7 +253,7 @@ impl Finder<'_> {
         for &address in &pod.addresses {
             self.dialled_pod(address);
             for mesh in [self.old, self.new] {
-                for slice in mesh.index.slices_by_address.get(&address).into_iter().flatten() {
+                for slice in mesh.index.slices_by_address.of(&address) {
                     self.endpoints_of(&slice.service);
                 }
             }
@@ -276,6 +286,11 @@ pub(crate) fn consumer_routes(name: &str, namespace: &str) -> String {
 
 fn port_name(service: &ObjectName, port: u16) -> String {
     ServicePortName { namespace: service.namespace.to_string(), service: service.name.to_string(), port }.to_string()
+}
+
+/// A value in both its states, as far as it has them.
+fn both<'a, K, T>(found: &Difference<'a, K, T>) -> impl Iterator<Item = &'a Arc<T>> + use<'a, K, T> {
+    [found.old, found.new].into_iter().flatten()
 }
 
 /// The keys whose values are not one and the same.

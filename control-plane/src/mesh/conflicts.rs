@@ -60,12 +60,45 @@ pub enum FieldStep {
     Index(usize),
 }
 
-/// All conflicts, by kind and name of their subjects.
-pub fn conflicts(manifests: &Manifests) -> Vec<Conflict> {
+/// The conflicts of manifests that change. They are looked for anew where something changed that they can come of: not for
+/// pods and endpoints.
+#[derive(Debug, Default)]
+pub struct Conflicts {
+    /// What they are of, without all that is never looked at.
+    of: Manifests,
+    found: Vec<Conflict>,
+}
+
+impl Conflicts {
+    /// Takes in the manifests as they are now. Returns whether conflicts were looked for anew.
+    pub fn follow(&mut self, manifests: &Manifests) -> bool {
+        let now = Manifests {
+            services: manifests.services.clone(),
+            routes: manifests.routes.clone(),
+            traffic_policies: manifests.traffic_policies.clone(),
+            reference_grants: manifests.reference_grants.clone(),
+            fault_injections: manifests.fault_injections.clone(),
+            ..Manifests::default()
+        };
+        let differs = now != self.of;
+        if differs {
+            self.found = conflicts(&now);
+        }
+        self.of = now;
+        differs
+    }
+
+    /// All conflicts, by kind and name of their subjects.
+    pub fn found(&self) -> &[Conflict] {
+        &self.found
+    }
+}
+
+fn conflicts(manifests: &Manifests) -> Vec<Conflict> {
     if manifests.routes.is_empty() && manifests.traffic_policies.is_empty() {
         return Vec::new();
     }
-    let mut finder = Finder { manifests, index: Index::build(manifests), found: Vec::new() };
+    let mut finder = Finder { manifests, index: Index::of_rules(manifests), found: Vec::new() };
     manifests.routes.values().for_each(|route| finder.route(route));
     finder.connections();
     manifests.traffic_policies.values().for_each(|policy| finder.policy(policy));
@@ -154,7 +187,7 @@ impl Finder<'_> {
     /// Connections to a port that several routes are for: the oldest has them.
     fn connections(&mut self) {
         let mut found = Vec::new();
-        let routed = self.index.routes_by_service.keys();
+        let routed = self.index.routes_by_service.iter().map(|(service, _)| service);
         let services = routed.filter_map(|service| self.manifests.services.get(service));
         for (service, port) in services.flat_map(|service| service.ports.iter().map(move |port| (service, port))) {
             let consumers = self.index.consumers(service, port);
@@ -212,7 +245,7 @@ impl Finder<'_> {
             let message = format!("Service {name} has no port of the name {section:?}; the policy has no effect there");
             return Some((Reason::TargetNotFound, message));
         }
-        if let Some(older) = self.index.policies_by_service.get(name).and_then(|all| older(all, policy, target)) {
+        if let Some(older) = older(self.index.policies_by_service.of(name), policy, target) {
             let what = "is older and for the same; this one has no effect there";
             return Some((Reason::Conflicted, format!("TrafficPolicy {} {what}", older.name)));
         }

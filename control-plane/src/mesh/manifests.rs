@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 
-use super::{FaultInjection, Locality, Protocol, ReferenceGrant, Route, RouteKey, TrafficPolicy};
+use super::{FaultInjection, Locality, Protocol, ReferenceGrant, Route, RouteKey, Table, TrafficPolicy};
 
 /// The namespace and name of an object. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,36 +31,36 @@ impl fmt::Display for ObjectName {
     }
 }
 
-/// Everything that a registry knows at one moment. An object that did not change keeps its `Arc` from one state to the
-/// next, which is how changes are found.
+/// Everything that a registry knows at one moment, cheap to clone. An object that did not change keeps its `Arc` from one
+/// state to the next, which is how changes are found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Manifests {
     /// `v1` Service.
-    pub services: BTreeMap<ObjectName, Arc<Service>>,
+    pub services: Table<ObjectName, Service>,
     /// `discovery.k8s.io/v1` EndpointSlice.
-    pub endpoint_slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
+    pub endpoint_slices: Table<ObjectName, EndpointSlice>,
     /// `v1` Pod.
-    pub pods: BTreeMap<ObjectName, Arc<Pod>>,
+    pub pods: Table<ObjectName, Pod>,
     /// `v1` ServiceAccount.
-    pub service_accounts: BTreeMap<ObjectName, Arc<ServiceAccount>>,
+    pub service_accounts: Table<ObjectName, ServiceAccount>,
     /// `v1` Secret of type `kubernetes.io/service-account-token`.
-    pub join_tokens: BTreeMap<ObjectName, Arc<JoinToken>>,
+    pub join_tokens: Table<ObjectName, JoinToken>,
     /// The Gateway API's HTTPRoute, GRPCRoute, TLSRoute and TCPRoute with Services as parents.
-    pub routes: BTreeMap<RouteKey, Arc<Route>>,
+    pub routes: Table<RouteKey, Route>,
     /// The Gateway API's ReferenceGrant.
-    pub reference_grants: BTreeMap<ObjectName, Arc<ReferenceGrant>>,
+    pub reference_grants: Table<ObjectName, ReferenceGrant>,
     /// `weft.dev/v1alpha1` TrafficPolicy.
-    pub traffic_policies: BTreeMap<ObjectName, Arc<TrafficPolicy>>,
+    pub traffic_policies: Table<ObjectName, TrafficPolicy>,
     /// `weft.dev/v1alpha1` FaultInjection.
-    pub fault_injections: BTreeMap<ObjectName, Arc<FaultInjection>>,
+    pub fault_injections: Table<ObjectName, FaultInjection>,
     /// `v1` Namespace.
     pub namespaces: Namespaces,
     /// `v1` Node.
-    pub nodes: BTreeMap<Arc<str>, Arc<Node>>,
+    pub nodes: Table<Arc<str>, Node>,
 }
 
 /// Namespaces, by name.
-pub type Namespaces = BTreeMap<Arc<str>, Arc<Namespace>>;
+pub type Namespaces = Table<Arc<str>, Namespace>;
 
 /// A namespace, as far as it concerns the mesh.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //!
 //! `docs/reference/files-registry.md` has the kinds and fields that are read.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -11,19 +12,19 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::watch;
 
-use super::{Fault, Origins};
+use super::{Fault, LONGEST_BURST, Origins, QUIET};
 use crate::mesh::Manifests;
 use folder::Folder;
 
 mod folder;
 pub(super) mod state;
 
-/// A burst of changes is over when there was none for so long.
-const QUIET: Duration = Duration::from_millis(30);
-/// A burst that does not end is read after so long all the same.
-const LONGEST_BURST: Duration = Duration::from_millis(300);
 /// How often the folder is looked at in case a change was not announced.
 const POLL: Duration = Duration::from_secs(2);
+/// That takes at most one in so many parts of the time: a folder of many files is looked at less often.
+const LISTING_SHARE: u32 = 50;
+/// From so many changes on the folder is listed rather than each path looked at.
+const MOST_PATHS: usize = 1000;
 
 /// A folder of manifests. Dropping it ends the watch; the last state stays with its receivers.
 #[derive(Debug)]
@@ -32,7 +33,15 @@ pub struct FilesRegistry {
     origins: watch::Receiver<Arc<Origins>>,
     /// Keeps the watch thread alive: it ends when nobody can send to it any more.
     _watcher: Option<RecommendedWatcher>,
-    _alive: Sender<Instant>,
+    _alive: Sender<Hint>,
+}
+
+/// Where something changed.
+enum Hint {
+    /// At these paths.
+    Paths(Vec<PathBuf>),
+    /// Nobody knows.
+    Anywhere,
 }
 
 /// Why a folder cannot be a registry.
@@ -78,12 +87,16 @@ impl FilesRegistry {
 }
 
 /// Asks the kernel to announce changes. Without it the folder is looked at now and then all the same.
-fn watch_folder(dir: &std::path::Path, events: Sender<Instant>) -> Option<RecommendedWatcher> {
+fn watch_folder(dir: &std::path::Path, events: Sender<Hint>) -> Option<RecommendedWatcher> {
     let announce = move |event: notify::Result<notify::Event>| {
-        if event.map_or(true, |event| is_change(event.kind)) {
-            // The thread is gone only when the registry is.
-            let _ = events.send(Instant::now());
-        }
+        let hint = match event {
+            Ok(event) if !is_change(event.kind) => return,
+            Ok(event) if event.need_rescan() || event.paths.is_empty() => Hint::Anywhere,
+            Ok(event) => Hint::Paths(event.paths),
+            Err(_) => Hint::Anywhere,
+        };
+        // The thread is gone only when the registry is.
+        let _ = events.send(hint);
     };
     let watcher = notify::recommended_watcher(announce).and_then(|mut watcher| {
         watcher.watch(dir, RecursiveMode::Recursive)?;
@@ -104,21 +117,33 @@ fn is_change(kind: EventKind) -> bool {
     }
 }
 
-/// Reads the folder again after each burst of changes, until the registry is dropped.
+/// Reads what changed after each burst of changes, until the registry is dropped.
 fn follow(
     folder: &mut Folder,
-    changes: &Receiver<Instant>,
+    changes: &Receiver<Hint>,
     manifests: &watch::Sender<Arc<Manifests>>,
     faults: &watch::Sender<Arc<Vec<Fault>>>,
     origins: &watch::Sender<Arc<Origins>>,
 ) {
+    let mut next_look = Instant::now() + POLL;
     loop {
-        match changes.recv_timeout(POLL) {
-            Ok(begun) => wait_for_quiet(changes, begun),
-            Err(RecvTimeoutError::Timeout) => {}
+        let left = next_look.saturating_duration_since(Instant::now());
+        let paths = match changes.recv_timeout(left) {
+            // Under unending changes, too, the folder is looked at now and then.
+            Ok(_) if left.is_zero() => None,
+            Ok(first) => burst(first, changes),
+            Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return,
-        }
-        if let Err(error) = folder.read() {
+        };
+        let read = match paths {
+            Some(paths) => folder.read_files(&paths),
+            None => {
+                let (begun, read) = (Instant::now(), folder.read());
+                next_look = Instant::now() + POLL.max(begun.elapsed() * LISTING_SHARE);
+                read
+            }
+        };
+        if let Err(error) = read {
             tracing::warn!(%error, "the registry's folder cannot be listed; its last state stays in force");
         }
         // Faults first: whoever sees a state can see what is wrong with it.
@@ -128,8 +153,23 @@ fn follow(
     }
 }
 
-fn wait_for_quiet(changes: &Receiver<Instant>, begun: Instant) {
-    while begun.elapsed() < LONGEST_BURST && changes.recv_timeout(QUIET).is_ok() {}
+/// Waits until a burst of changes is over. Returns the paths that changed; `None`: anything may have.
+fn burst(first: Hint, changes: &Receiver<Hint>) -> Option<BTreeSet<PathBuf>> {
+    let last = Instant::now() + LONGEST_BURST;
+    let mut paths = Some(BTreeSet::new());
+    let mut next = Some(first);
+    while let Some(hint) = next {
+        match (hint, &mut paths) {
+            (Hint::Paths(more), Some(paths)) => paths.extend(more),
+            _ => paths = None,
+        }
+        let left = last.saturating_duration_since(Instant::now());
+        next = if left.is_zero() { None } else { changes.recv_timeout(QUIET.min(left)).ok() };
+        if paths.as_ref().is_some_and(|paths| paths.len() > MOST_PATHS) {
+            paths = None;
+        }
+    }
+    paths
 }
 
 fn publish<T: PartialEq>(to: &watch::Sender<Arc<T>>, value: T) {

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::manifest::Kind;
-use super::{Fault, Generations};
+use super::{Fault, Generations, LONGEST_BURST, QUIET};
 use crate::cluster::Cluster;
 use crate::mesh::{Manifests, Namespaces};
 use state::State;
@@ -29,10 +29,6 @@ mod resource;
 mod state;
 mod watch;
 
-/// A burst of changes is over when there was none for so long.
-const QUIET: Duration = Duration::from_millis(30);
-/// A burst that does not end is published after so long all the same.
-const LONGEST_BURST: Duration = Duration::from_millis(300);
 /// How many objects wait to be taken in; watches wait for room.
 const QUEUE: usize = 1024;
 /// How often it is told what a start waits for.
@@ -163,7 +159,8 @@ impl Senders {
     fn publish(&self, state: &mut State) {
         let unread: BTreeSet<_> = kinds().filter(|kind| !state.was_read(*kind)).map(Kind::name).collect();
         let changes = state.changes();
-        if changes.any() {
+        // Pods and endpoints change all the time, and faults hardly ever.
+        if changes.others {
             replace(&self.faults, state.faults());
             replace(&self.generations, state.generations());
         }

@@ -9,16 +9,20 @@ pub(crate) const DEMO: &str = include_str!("testing/demo.yaml");
 
 /// What one file says, and what is wrong with it, whatever others say.
 pub(crate) fn read(text: &str) -> (Manifests, Vec<Fault>) {
-    let state = state::FileState::read("mesh.yaml", text, &state::FileState::default());
-    let merged = state::Merged::of([("mesh.yaml", &state)].into_iter());
-    (merged.manifests, merged.faults)
+    let merged = merged(text);
+    (merged.manifests().clone(), merged.own_faults())
 }
 
 /// What is wrong with a file's objects taken together, as people see it; each by itself is good.
 pub(crate) fn conflicts(text: &str) -> Vec<String> {
     good(text);
-    let state = state::FileState::read("mesh.yaml", text, &state::FileState::default());
-    state::merge([("mesh.yaml", &state)].into_iter()).1.iter().map(ToString::to_string).collect()
+    merged(text).faults().iter().map(ToString::to_string).collect()
+}
+
+fn merged(text: &str) -> state::Merged {
+    let mut merged = state::Merged::default();
+    merged.put("mesh.yaml", state::FileState::read("mesh.yaml", text, &state::FileState::default()));
+    merged
 }
 
 /// What one file says, with nothing wrong in it.

@@ -82,10 +82,9 @@ impl StatusService {
             KINDS.contains(&kind) && name.split_once('/').is_some_and(|(namespace, _)| namespaces.contains(namespace))
         };
         let origins = origins.iter().filter(|(manifest, _)| concerns(manifest));
-        let origin = |(manifest, (file, line)): (&String, &(String, u32))| api::Origin {
-            manifest: manifest.clone(),
-            file: file.clone(),
-            line: *line,
+        let origin = |(manifest, place): (&String, &Arc<(Arc<str>, u32)>)| {
+            let (file, line) = place.as_ref();
+            api::Origin { manifest: manifest.clone(), file: file.to_string(), line: *line }
         };
         origins.map(origin).collect()
     }

@@ -23,6 +23,14 @@ use super::{World, binaries, wait_until};
 
 const READY: Duration = Duration::from_secs(30);
 
+/// The path of `weft-control`.
+///
+/// # Errors
+/// Says how to build it.
+pub fn control_program() -> Result<PathBuf> {
+    binaries::find("weft-control", "WEFT_CONTROL_BIN")
+}
+
 /// A control plane in the making; [`start`](Self::start) starts it.
 #[derive(Debug)]
 #[must_use = "the control plane runs once `start` is called"]
@@ -59,7 +67,7 @@ impl ControlPlaneBuilder {
     pub async fn start(self) -> Result<ControlPlane> {
         let (netns, _) = self.world.network().connect(CONTROL_HOST)?;
         let control = ControlPlane(Arc::new(Inner {
-            program: binaries::find("weft-control", "WEFT_CONTROL_BIN")?,
+            program: control_program()?,
             runtime: netns.runtime("control")?,
             netns,
             world: self.world,

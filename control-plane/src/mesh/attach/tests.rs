@@ -117,7 +117,7 @@ fn who_may_be_named_says_a_grant() {
         route("HTTPRoute", "c", "mall", "api", ""),
     ]);
     let resolves = |kind, namespace: &str, name: &str, to: &str, port| {
-        let route = &mesh.manifests.routes[&(kind, ObjectName::new(namespace, name))];
+        let route = mesh.manifests.routes.get(&(kind, ObjectName::new(namespace, name))).unwrap();
         let (namespace, name) = to.split_once('/').unwrap();
         mesh.resolves(route, &ObjectName::new(namespace, name), port)
     };

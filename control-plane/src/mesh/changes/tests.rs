@@ -5,7 +5,7 @@ use weft_api::names::INBOUND_LISTENER;
 
 use super::*;
 use crate::mesh::testing::{mesh, split, split_mesh};
-use crate::mesh::{Endpoint, EndpointSlice, Manifests, Split};
+use crate::mesh::{Endpoint, EndpointSlice, Manifests, Split, Table};
 use crate::registry::testing::{DEMO, good};
 use crate::xds::resources::{NodeRef, names, resource};
 
@@ -23,8 +23,11 @@ fn changed(change: impl FnOnce(&mut Manifests)) -> Vec<String> {
     listed(&split_mesh(manifests, &[]).changed(&old))
 }
 
-fn edit<T: Clone>(map: &mut BTreeMap<ObjectName, Arc<T>>, name: &str, edit: impl FnOnce(&mut T)) {
-    edit(Arc::make_mut(map.get_mut(&ObjectName::new("shop", name)).unwrap()));
+fn edit<T: Clone>(table: &mut Table<ObjectName, T>, name: &str, edit: impl FnOnce(&mut T)) {
+    let name = ObjectName::new("shop", name);
+    let mut object = T::clone(table.get(&name).unwrap());
+    edit(&mut object);
+    table.insert(name, Arc::new(object));
 }
 
 #[test]
@@ -265,28 +268,41 @@ fn splits() -> impl Strategy<Value = Vec<Split>> {
     })
 }
 
+fn entries<K: Clone, T>(table: &Table<K, T>) -> Vec<(K, Arc<T>)> {
+    table.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
 /// Objects of one kind and name: the last counts, as if it were an edit.
 fn manifests(texts: &[String]) -> Manifests {
     let mut all = Manifests::default();
     for text in texts {
         let one = good(text);
-        all.services.extend(one.services);
-        all.pods.extend(one.pods);
-        all.endpoint_slices.extend(one.endpoint_slices);
-        all.routes.extend(one.routes);
-        all.traffic_policies.extend(one.traffic_policies);
-        all.fault_injections.extend(one.fault_injections);
-        all.reference_grants.extend(one.reference_grants);
+        all.services.extend(entries(&one.services));
+        all.pods.extend(entries(&one.pods));
+        all.endpoint_slices.extend(entries(&one.endpoint_slices));
+        all.routes.extend(entries(&one.routes));
+        all.traffic_policies.extend(entries(&one.traffic_policies));
+        all.fault_injections.extend(entries(&one.fault_injections));
+        all.reference_grants.extend(entries(&one.reference_grants));
     }
     all
 }
 
+/// Adds what is not there yet.
+fn add<K: Ord + Clone, T>(from: &Table<K, T>, to: &mut Table<K, T>) {
+    for (name, value) in entries(from) {
+        if !to.contains_key(&name) {
+            to.insert(name, value);
+        }
+    }
+}
+
 /// What is the same keeps its `Arc`, as the registry does it.
 fn share(old: &Manifests, new: &mut Manifests) {
-    fn each<K: Ord, T: PartialEq>(old: &BTreeMap<K, Arc<T>>, new: &mut BTreeMap<K, Arc<T>>) {
-        for (name, value) in new {
-            if let Some(same) = old.get(name).filter(|same| *same == value) {
-                *value = same.clone();
+    fn each<K: Ord + Clone, T: PartialEq>(old: &Table<K, T>, new: &mut Table<K, T>) {
+        for (name, value) in entries(new) {
+            if let Some(same) = old.get(&name).filter(|same| **same == value) {
+                new.insert(name, same.clone());
             }
         }
     }
@@ -324,6 +340,8 @@ proptest! {
         }
         let changes = new_mesh.changed(&old_mesh);
         let (old, new) = (resources(&old_mesh), resources(&new_mesh));
+        let next = old_mesh.next(&new_mesh.manifests, &new_mesh.splits);
+        prop_assert_eq!(&resources(&next), &new, "step by step it is another mesh than at once");
         for (kind, name, pod) in old.keys().chain(new.keys()) {
             let key = (*kind, name.clone(), pod.clone());
             let told = match pod.split_once('/') {
@@ -341,21 +359,13 @@ proptest! {
         let mut backwards = Manifests::default();
         for text in texts.iter().rev() {
             let one = good(text);
-            one.services.into_iter().for_each(|(name, value)| { backwards.services.entry(name).or_insert(value); });
-            one.pods.into_iter().for_each(|(name, value)| { backwards.pods.entry(name).or_insert(value); });
-            one.endpoint_slices.into_iter().for_each(|(name, value)| {
-                backwards.endpoint_slices.entry(name).or_insert(value);
-            });
-            one.routes.into_iter().for_each(|(name, value)| { backwards.routes.entry(name).or_insert(value); });
-            one.traffic_policies.into_iter().for_each(|(name, value)| {
-                backwards.traffic_policies.entry(name).or_insert(value);
-            });
-            one.fault_injections.into_iter().for_each(|(name, value)| {
-                backwards.fault_injections.entry(name).or_insert(value);
-            });
-            one.reference_grants.into_iter().for_each(|(name, value)| {
-                backwards.reference_grants.entry(name).or_insert(value);
-            });
+            add(&one.services, &mut backwards.services);
+            add(&one.pods, &mut backwards.pods);
+            add(&one.endpoint_slices, &mut backwards.endpoint_slices);
+            add(&one.routes, &mut backwards.routes);
+            add(&one.traffic_policies, &mut backwards.traffic_policies);
+            add(&one.fault_injections, &mut backwards.fault_injections);
+            add(&one.reference_grants, &mut backwards.reference_grants);
         }
         prop_assert_eq!(resources(&split_mesh(once, &splits)), resources(&split_mesh(backwards, &splits)));
     }

@@ -1,13 +1,14 @@
 //! The files of a folder: which of them changed, and what the whole says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
+use std::hash::{Hash as _, Hasher as _};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::state::{FileState, merge};
+use super::state::{FileState, Merged};
 use crate::mesh::Manifests;
 use crate::registry::{Fault, Origins, Severity};
 
@@ -22,21 +23,22 @@ const SETTLED: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Folder {
     dir: PathBuf,
-    /// By path relative to the folder.
-    files: BTreeMap<String, File>,
+    /// The manifests, by path relative to the folder.
+    files: BTreeMap<String, Seen>,
     /// The folders below that could not be listed.
     unlisted: Vec<Fault>,
-    manifests: Manifests,
-    faults: Vec<Fault>,
-}
-
-#[derive(Debug)]
-struct File {
-    stamp: Option<Stamp>,
-    state: FileState,
+    merged: Merged,
 }
 
 /// By what a file that changed is told from one that did not.
+#[derive(Debug)]
+struct Seen {
+    /// `None`: its content has to be looked at.
+    stamp: Option<Stamp>,
+    /// Of its content; `None`: it could not be read.
+    digest: Option<u64>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
@@ -46,8 +48,7 @@ struct Stamp {
 
 impl Folder {
     pub(super) fn new(dir: PathBuf) -> Self {
-        let (unlisted, faults) = (Vec::new(), Vec::new());
-        Self { dir, files: BTreeMap::new(), unlisted, manifests: Manifests::default(), faults }
+        Self { dir, files: BTreeMap::new(), unlisted: Vec::new(), merged: Merged::default() }
     }
 
     /// Reads what changed since the last time.
@@ -58,50 +59,86 @@ impl Folder {
         let mut unlisted = Vec::new();
         let mut paths = BTreeMap::new();
         list(&self.dir, "", 0, &mut paths, &mut unlisted)?;
-        let mut old = std::mem::take(&mut self.files);
-        let mut changed = unlisted != self.unlisted;
-        for (name, path) in paths {
-            let stamp = fs::metadata(&path).ok().and_then(|metadata| Stamp::of(&metadata));
-            let file = match old.remove(&name) {
-                Some(same) if stamp.is_some() && stamp == same.stamp => same,
-                before => {
-                    changed = true;
-                    File { stamp, state: read_file(&name, &path, before.map(|file| file.state).unwrap_or_default()) }
-                }
-            };
-            self.files.insert(name, file);
-        }
-        let known = old.len();
         // Of a folder that could not be listed nobody knows which files are gone.
-        old.retain(|name, _| unlisted.iter().any(|fault| Path::new(name).starts_with(&fault.file)));
-        changed |= old.len() < known;
-        self.files.append(&mut old);
+        let is_gone = |name: &str| {
+            !paths.contains_key(name) && !unlisted.iter().any(|fault| Path::new(name).starts_with(&fault.file))
+        };
+        let gone: Vec<_> = self.files.keys().filter(|name| is_gone(name)).cloned().collect();
+        gone.iter().for_each(|name| self.remove(name));
+        paths.iter().for_each(|(name, path)| self.read_file(name, path));
         self.unlisted = unlisted;
-        if changed {
-            (self.manifests, self.faults) = merge(self.files.iter().map(|(name, file)| (name.as_str(), &file.state)));
-            self.faults.extend(self.unlisted.iter().cloned());
-            self.faults.sort();
+        Ok(())
+    }
+
+    /// Reads these files, of which it is known that they changed, came or went, where they are nothing but manifests in
+    /// folders that are known; else all that changed.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(super) fn read_files(&mut self, paths: &BTreeSet<PathBuf>) -> io::Result<()> {
+        let Some(named) = paths.iter().map(|path| Some((self.name(path)?, path))).collect::<Option<Vec<_>>>() else {
+            return self.read();
+        };
+        for (name, path) in named {
+            match fs::symlink_metadata(path) {
+                Ok(metadata) if metadata.is_file() => self.read_file(&name, path),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.remove(&name),
+                _ => return self.read(),
+            }
         }
         Ok(())
     }
 
+    /// The name of a manifest, relative to the folder; `None`: a path that may stand for something else, too.
+    fn name(&self, path: &Path) -> Option<String> {
+        let name = path.strip_prefix(&self.dir).ok()?;
+        let parts: Vec<_> = name.iter().map(|part| part.to_str()).collect::<Option<_>>()?;
+        let is_plain = parts.len() <= MAX_DEPTH && parts.iter().all(|part| !part.starts_with('.'));
+        (is_plain && is_manifest(path)).then(|| parts.join("/"))
+    }
+
+    fn read_file(&mut self, name: &str, path: &Path) {
+        let stamp = fs::metadata(path).ok().and_then(|metadata| Stamp::of(&metadata));
+        let seen = self.files.get(name);
+        if stamp.is_some() && seen.is_some_and(|seen| seen.stamp == stamp) {
+            return;
+        }
+        let text = read_text(path);
+        let digest = text.as_ref().ok().map(|text| digest(text));
+        let is_same = digest.is_some() && seen.is_some_and(|seen| seen.digest == digest);
+        self.files.insert(name.to_owned(), Seen { stamp, digest });
+        if is_same {
+            return;
+        }
+        let none = FileState::default();
+        let old = self.merged.file(name).unwrap_or(&none);
+        let state = match text {
+            Ok(text) => FileState::read(name, &text, old),
+            Err(error) => FileState::unreadable(fault(name, format!("the file cannot be read: {error}")), old),
+        };
+        self.merged.put(name, state);
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.files.remove(name);
+        self.merged.remove(name);
+    }
+
     pub(super) fn manifests(&self) -> Manifests {
-        self.manifests.clone()
+        self.merged.manifests().clone()
     }
 
     /// Where each object is. Of two of one name the first counts, which is the one in force.
     pub(super) fn origins(&self) -> Origins {
-        let mut origins = Origins::new();
-        for (file, read) in &self.files {
-            for (object, line) in read.state.origins() {
-                origins.entry(object).or_insert_with(|| (file.clone(), line));
-            }
-        }
-        origins
+        self.merged.origins().clone()
     }
 
-    pub(super) fn faults(&self) -> Vec<Fault> {
-        self.faults.clone()
+    /// What is wrong, ordered by file and line.
+    pub(super) fn faults(&mut self) -> Vec<Fault> {
+        let mut faults = self.merged.faults();
+        faults.extend(self.unlisted.iter().cloned());
+        faults.sort();
+        faults
     }
 }
 
@@ -140,19 +177,19 @@ fn is_manifest(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
 }
 
-fn read_file(name: &str, path: &Path, old: FileState) -> FileState {
-    match read_text(path) {
-        Ok(text) => FileState::read(name, &text, &old),
-        Err(error) => FileState::unreadable(fault(name, format!("the file cannot be read: {error}")), old),
-    }
-}
-
 fn read_text(path: &Path) -> io::Result<String> {
     let length = fs::metadata(path)?.len();
     if length > MAX_FILE_BYTES {
         return Err(io::Error::other(format!("it has {length} bytes, more than {MAX_FILE_BYTES}")));
     }
     fs::read_to_string(path)
+}
+
+/// Tells two states of a file apart, not friend from foe.
+fn digest(text: &str) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn fault(file: &str, message: String) -> Fault {

@@ -1,12 +1,13 @@
 //! What one file says, and what all of them say together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::mesh::{Conflict, Manifests, ObjectName, conflicts};
+use crate::mesh::{Conflict, Conflicts, Manifests, ObjectName};
 use crate::registry::document::{self, Document, Source};
 use crate::registry::fault::{FieldPath, Problem, Report};
 use crate::registry::manifest::{self, Kind, Object, Reading};
-use crate::registry::{Fault, ObjectRef, Severity};
+use crate::registry::{Fault, ObjectRef, Origins, Severity};
 
 type Key = (Kind, ObjectName);
 
@@ -28,8 +29,8 @@ struct Entry {
 
 impl FileState {
     /// A file that cannot be read at all says what it said before.
-    pub(super) fn unreadable(fault: Fault, old: Self) -> Self {
-        Self { objects: old.objects, faults: vec![fault] }
+    pub(super) fn unreadable(fault: Fault, old: &Self) -> Self {
+        Self { objects: old.objects.clone(), faults: vec![fault] }
     }
 
     /// Reads a file's text. Objects that are as they were keep their `Arc`.
@@ -77,11 +78,6 @@ impl FileState {
         state
     }
 
-    /// What it says, such as `HTTPRoute shop/api`, and on which line each begins.
-    pub(super) fn origins(&self) -> impl Iterator<Item = (String, u32)> {
-        self.objects.iter().map(|((kind, name), entry)| (format!("{kind} {name}"), entry.line))
-    }
-
     fn add(&mut self, file: &str, document: Document<'_>, key: Key, object: Object, old: &Self) {
         let line = document.line();
         if let Some(first) = self.objects.get(&key) {
@@ -97,50 +93,119 @@ impl FileState {
     }
 }
 
-/// What the files say together, and what is wrong with each of them and with all.
-pub(in crate::registry) fn merge<'a>(files: impl Iterator<Item = (&'a str, &'a FileState)>) -> (Manifests, Vec<Fault>) {
-    let mut merged = Merged::of(files);
-    let conflicts = conflicts(&merged.manifests).into_iter().filter_map(|conflict| merged.locate(conflict));
-    let conflicts: Vec<_> = conflicts.collect();
-    merged.faults.extend(conflicts);
-    (merged.manifests, merged.faults)
-}
-
 /// The files put together, in the order of their names. Of two objects of one name the first is in force.
-#[derive(Default)]
-pub(in crate::registry) struct Merged<'a> {
-    pub(in crate::registry) manifests: Manifests,
-    pub(in crate::registry) faults: Vec<Fault>,
-    seen: BTreeMap<&'a Key, (&'a str, &'a Entry)>,
+#[derive(Debug, Default)]
+pub(in crate::registry) struct Merged {
+    files: BTreeMap<Arc<str>, FileState>,
+    manifests: Manifests,
+    origins: Origins,
+    /// The files that have an object, in order.
+    holders: BTreeMap<Key, Vec<Arc<str>>>,
+    /// The objects that are in several.
+    duplicates: BTreeSet<Key>,
+    conflicts: Conflicts,
 }
 
-impl<'a> Merged<'a> {
-    pub(in crate::registry) fn of(files: impl Iterator<Item = (&'a str, &'a FileState)>) -> Self {
-        let mut merged = Self::default();
-        for (file, state) in files {
-            merged.faults.extend(state.faults.iter().cloned());
-            for (key, entry) in &state.objects {
-                if let Some((first, before)) = merged.seen.get(key) {
-                    merged.faults.push(duplicate(file, entry.line, key, &format!("{first}:{}", before.line)));
-                    continue;
+impl Merged {
+    /// What a file says.
+    pub(super) fn file(&self, name: &str) -> Option<&FileState> {
+        self.files.get(name)
+    }
+
+    /// The objects in force.
+    pub(in crate::registry) fn manifests(&self) -> &Manifests {
+        &self.manifests
+    }
+
+    /// Where each of them is.
+    pub(super) fn origins(&self) -> &Origins {
+        &self.origins
+    }
+
+    /// Takes in what a file says now. Costs what it says, not what all of them do.
+    pub(in crate::registry) fn put(&mut self, name: &str, state: FileState) {
+        let name: Arc<str> = name.into();
+        let mut keys: BTreeSet<Key> = state.objects.keys().cloned().collect();
+        let old = self.files.insert(Arc::clone(&name), state);
+        keys.extend(old.into_iter().flat_map(|old| old.objects.into_keys()));
+        keys.into_iter().for_each(|key| self.settle(key, &name));
+    }
+
+    /// A file is gone.
+    pub(super) fn remove(&mut self, name: &str) {
+        let Some((name, old)) = self.files.remove_entry(name) else { return };
+        old.objects.into_keys().for_each(|key| self.settle(key, &name));
+    }
+
+    /// Puts the object in force that is to be, after a file changed that has it or had it.
+    fn settle(&mut self, key: Key, file: &Arc<str>) {
+        let has = |file: &str| self.files.get(file).and_then(|state| state.objects.get(&key));
+        let mut holders = self.holders.remove(&key).unwrap_or_default();
+        match (holders.binary_search(file), has(file).is_some()) {
+            (Err(at), true) => holders.insert(at, Arc::clone(file)),
+            (Ok(at), false) => drop(holders.remove(at)),
+            _ => {}
+        }
+        let (kind, name) = &key;
+        let origin = format!("{kind} {name}");
+        match holders.first().and_then(|first| Some((Arc::clone(first), has(first)?))) {
+            Some((file, entry)) => {
+                entry.object.insert(name, &mut self.manifests);
+                let place = (file, entry.line);
+                if self.origins.get(&origin).is_none_or(|known| **known != place) {
+                    self.origins.insert(origin, Arc::new(place));
                 }
-                merged.seen.insert(key, (file, entry));
-                entry.object.insert(&key.1, &mut merged.manifests);
+            }
+            None => {
+                manifest::remove(*kind, name, &mut self.manifests);
+                self.origins.remove(&origin);
             }
         }
-        merged
+        match holders.len() {
+            0 | 1 => self.duplicates.remove(&key),
+            _ => self.duplicates.insert(key.clone()),
+        };
+        if !holders.is_empty() {
+            self.holders.insert(key, holders);
+        }
+    }
+
+    /// What is wrong with the files, and with all of them together; in no order.
+    pub(in crate::registry) fn faults(&mut self) -> Vec<Fault> {
+        self.conflicts.follow(&self.manifests);
+        let mut faults = self.own_faults();
+        faults.extend(self.conflicts.found().iter().filter_map(|conflict| self.locate(conflict)));
+        faults
+    }
+
+    /// What is wrong with the files, each by itself, and where an object is in two.
+    pub(in crate::registry) fn own_faults(&self) -> Vec<Fault> {
+        let mut faults: Vec<_> = self.files.values().flat_map(|state| state.faults.iter().cloned()).collect();
+        for key in &self.duplicates {
+            let mut places = self.places(key).map(|(file, entry)| (file, entry.line));
+            let Some((first, line)) = places.next() else { continue };
+            let first = format!("{first}:{line}");
+            faults.extend(places.map(|(file, line)| duplicate(file, line, key, &first)));
+        }
+        faults
+    }
+
+    /// Where an object is, the one in force before the others.
+    fn places(&self, key: &Key) -> impl Iterator<Item = (&str, &Entry)> {
+        let holders = self.holders.get(key).into_iter().flatten();
+        holders.filter_map(move |file| Some((file.as_ref(), self.files.get(file)?.objects.get(key)?)))
     }
 
     /// A conflict as a fault of the file that its subject is in.
-    fn locate(&self, conflict: Conflict) -> Option<Fault> {
+    fn locate(&self, conflict: &Conflict) -> Option<Fault> {
         let key = manifest::subject(&conflict.subject);
-        let (file, entry) = self.seen.get(&key)?;
+        let (file, entry) = self.places(&key).next()?;
         let field = FieldPath::of_steps(&conflict.field);
         Some(Fault {
-            file: (*file).to_owned(),
+            file: file.to_owned(),
             line: entry.source.as_ref().map_or(entry.line, |source| source.line_of(&field)),
             field: field.to_string(),
-            message: conflict.message,
+            message: conflict.message.clone(),
             severity: Severity::Error,
             object: Some(object_ref(&key)),
         })

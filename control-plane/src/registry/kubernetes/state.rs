@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::watch::{Message, Read};
-use crate::mesh::{Conflict, Manifests, ObjectName, conflicts};
+use crate::mesh::{Conflict, Conflicts, Manifests, ObjectName};
 use crate::registry::fault::{FieldPath, Problem};
 use crate::registry::manifest::{self, Kind, Object, Reading};
 use crate::registry::{Fault, Generations, ObjectRef, Severity};
@@ -14,6 +14,7 @@ pub(super) struct State {
     kinds: BTreeMap<Kind, OfKind>,
     /// What is in force of them, kept up with them.
     manifests: Manifests,
+    conflicts: Conflicts,
     changes: Changes,
 }
 
@@ -22,14 +23,8 @@ pub(super) struct State {
 pub(super) struct Changes {
     /// The objects in force.
     pub(super) objects: bool,
-    /// Faults or generations.
+    /// Faults or generations, or they may be.
     pub(super) others: bool,
-}
-
-impl Changes {
-    pub(super) fn any(self) -> bool {
-        self.objects || self.others
-    }
 }
 
 /// The objects of one kind.
@@ -77,7 +72,9 @@ impl State {
 
     /// What became different since this was asked last.
     pub(super) fn changes(&mut self) -> Changes {
-        std::mem::take(&mut self.changes)
+        let mut changes = std::mem::take(&mut self.changes);
+        changes.others |= changes.objects && self.conflicts.follow(&self.manifests);
+        changes
     }
 
     /// The objects in force.
@@ -89,7 +86,7 @@ impl State {
     pub(super) fn faults(&self) -> Vec<Fault> {
         let entries = self.kinds.values().flat_map(|of_kind| of_kind.objects.values());
         let mut faults: Vec<_> = entries.flat_map(|entry| entry.faults.iter().cloned()).collect();
-        faults.extend(conflicts(&self.manifests).into_iter().map(|conflict| self.conflict(conflict)));
+        faults.extend(self.conflicts.found().iter().map(|conflict| self.conflict(conflict)));
         faults.sort();
         faults
     }
@@ -129,14 +126,14 @@ impl State {
     }
 
     /// A conflict as a fault of the object that is its subject.
-    fn conflict(&self, conflict: Conflict) -> Fault {
+    fn conflict(&self, conflict: &Conflict) -> Fault {
         let (kind, name) = manifest::subject(&conflict.subject);
         let entry = self.kinds.get(&kind).and_then(|of_kind| of_kind.objects.get(&name));
         Fault {
             file: format!("{kind} {name}"),
             line: 0,
             field: FieldPath::of_steps(&conflict.field).to_string(),
-            message: conflict.message,
+            message: conflict.message.clone(),
             severity: Severity::Error,
             object: Some(ObjectRef { kind: kind.name(), generation: entry.map_or(0, |entry| entry.generation), name }),
         }

@@ -1,12 +1,11 @@
 //! Objects of whatever kind, and where they are kept.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Kind;
 use crate::mesh::{
     EndpointSlice, FaultInjection, JoinToken, Manifests, Namespace, Node, ObjectName, Pod, ReferenceGrant, Route,
-    Service, ServiceAccount, Subject, TrafficPolicy,
+    Service, ServiceAccount, Subject, Table, TrafficPolicy,
 };
 
 /// An object of the mesh.
@@ -28,8 +27,8 @@ pub(in crate::registry) enum Object {
 impl Object {
     /// Puts it to the others; it takes the place of one of its kind and name. Returns whether that was another one.
     pub(in crate::registry) fn insert(&self, name: &ObjectName, to: &mut Manifests) -> bool {
-        fn put<K: Ord, T>(map: &mut BTreeMap<K, Arc<T>>, name: K, object: &Arc<T>) -> bool {
-            !map.insert(name, object.clone()).is_some_and(|old| Arc::ptr_eq(&old, object))
+        fn put<K: Ord + Clone, T>(table: &mut Table<K, T>, name: K, object: &Arc<T>) -> bool {
+            !table.insert(name, object.clone()).is_some_and(|old| Arc::ptr_eq(&old, object))
         }
         match self {
             Self::Service(object) => put(&mut to.services, name.clone(), object),

@@ -54,7 +54,7 @@ fn a_kind_that_is_listed_anew_keeps_what_did_not_change() {
     assert_eq!(changes, Changes::default());
     world.list(Kind::Pod, &[pod("b", "10.0.0.3"), pod("a", "10.0.0.1"), pod("c", "10.0.0.4")]);
     let key = ObjectName::new("shop", "a");
-    assert!(Arc::ptr_eq(&before.pods[&key], &world.0.manifests().pods[&key]));
+    assert!(Arc::ptr_eq(before.pods.get(&key).unwrap(), world.0.manifests().pods.get(&key).unwrap()));
     assert_eq!(world.pods(), ["a [10.0.0.1]", "b [10.0.0.3]", "c [10.0.0.4]"]);
     assert!(world.list(Kind::Pod, &[pod("c", "10.0.0.4")]).objects);
     assert_eq!(world.pods(), ["c [10.0.0.4]"]);
@@ -134,8 +134,8 @@ fn objects_without_a_namespace_are_kept_by_their_name() {
     world.apply(Kind::Node, &node);
     world.apply(Kind::Namespace, &json!({"metadata": metadata}));
     let manifests = world.0.manifests();
-    assert_eq!(manifests.nodes["n.1"].zone.as_ref(), "z1");
-    let shop = &manifests.namespaces["shop"];
+    assert_eq!(manifests.nodes.get("n.1").unwrap().zone.as_ref(), "z1");
+    let shop = manifests.namespaces.get("shop").unwrap();
     assert_eq!((shop.labels.len(), shop.terminating), (1, true));
     world.0.take(Message::Deleted(Kind::Node, ObjectName::new("", "n.1")));
     assert!(world.0.manifests().nodes.is_empty());

@@ -52,11 +52,13 @@ fn what_is_wrong_is_told_and_the_object_left_out() {
 
 #[test]
 fn a_last_good_one_stays() {
-    use crate::registry::files::state::{FileState, merge};
+    use crate::registry::files::state::{FileState, Merged};
 
     let good = FileState::read("f.yaml", &manifest("abort: {httpStatus: 500}"), &FileState::default());
     let bad = FileState::read("f.yaml", &manifest("abort: {httpStatus: 5000}"), &good);
-    let (manifests, faults) = merge([("f.yaml", &bad)].into_iter());
+    let mut merged = Merged::default();
+    merged.put("f.yaml", bad);
+    let (manifests, faults) = (merged.manifests().clone(), merged.faults());
     assert_eq!(manifests.fault_injections.values().next().unwrap().abort, Some((Abort::Http(500), 1_000_000)));
     assert!(faults[0].message.ends_with("; its last good state stays in force"), "{faults:?}");
 }

@@ -15,7 +15,7 @@ const TO_DB: &str = "rules: [{backendRefs: [{name: db-1, port: 5432, weight: 9},
 #[test]
 fn connections_have_names_and_backends() {
     let manifests = good(&manifest("TCPRoute", "v1alpha2", TO_DB));
-    let ((kind, _), route) = manifests.routes.first_key_value().unwrap();
+    let ((kind, _), route) = manifests.routes.iter().next().unwrap();
     let Rules::Connections { hostnames, backends: Some(backends) } = &route.rules else { panic!("{route:?}") };
     assert_eq!((*kind, hostnames.len()), (RouteKind::Tcp, 0));
     let shares: Vec<_> = backends.iter().map(|to| (to.service.to_string(), to.port, to.weight)).collect();

@@ -1,0 +1,113 @@
+//! All simulated proxies.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::task::JoinSet;
+use weft_api::istio_ca::IstioCertificateRequest;
+use weft_api::istio_ca::istio_certificate_service_client::IstioCertificateServiceClient;
+use weft_certs::identity::{WorkloadIdentity, split_roots};
+use weft_certs::key::KeyPair;
+use weft_certs::spiffe::SpiffeId;
+use weft_cli::world::TRUST_DOMAIN;
+
+use crate::board::Board;
+use crate::control::Control;
+use crate::mesh::{self, NAMESPACE};
+use crate::proxy::Proxy;
+
+/// Certificates that are asked for at a time.
+const JOINING: usize = 16;
+/// How long all proxies together may take to hold what they need.
+const SYNCED: Duration = Duration::from_secs(120);
+
+/// The proxies that there are, connected or not.
+pub(crate) struct Fleet {
+    control: Arc<Control>,
+    board: Arc<Board>,
+    services: u32,
+    dialled: u32,
+    proxies: Vec<Arc<Proxy>>,
+    /// By ServiceAccount: all pods of a Service have the same.
+    identities: HashMap<u32, WorkloadIdentity>,
+    running: JoinSet<()>,
+}
+
+impl Fleet {
+    /// A fleet without proxies; each will dial so many of the Services.
+    pub(crate) fn new(control: Arc<Control>, board: Arc<Board>, services: u32, dialled: u32) -> Self {
+        let (proxies, identities, running) = (Vec::new(), HashMap::new(), JoinSet::new());
+        Self { control, board, services, dialled, proxies, identities, running }
+    }
+
+    /// Adds proxies until there are so many, each with a certificate of its own; waits until they hold all they need.
+    ///
+    /// # Errors
+    /// Where one of them gets no certificate, or all together take too long.
+    pub(crate) async fn grow(&mut self, proxies: u32) -> Result<()> {
+        let known = u32::try_from(self.proxies.len())?;
+        let accounts: BTreeSet<u32> = (known..proxies).map(|proxy| proxy % self.services).collect();
+        let new = accounts.into_iter().filter(|account| !self.identities.contains_key(account));
+        let joining = stream::iter(new).map(|account| join(&self.control, account)).buffer_unordered(JOINING);
+        let identities: Vec<_> = joining.try_collect().await?;
+        self.identities.extend(identities);
+        for number in known..proxies {
+            let (service, pod) = (number % self.services, number / self.services);
+            let proxy = Arc::new(Proxy {
+                number,
+                node: format!("{}.{NAMESPACE}", mesh::pod_name(service, pod, 0)),
+                tls: self.control.tls(self.identities.get(&service)),
+                dialled: dialled(number, self.services, self.dialled),
+            });
+            self.start(&proxy);
+            self.proxies.push(proxy);
+        }
+        self.board.all_synced(self.proxies.len(), SYNCED).await
+    }
+
+    /// Ends all streams, then has all proxies connect at once; how long it took until all held all they need.
+    ///
+    /// # Errors
+    /// Where that takes too long.
+    pub(crate) async fn reconnect(&mut self) -> Result<Duration> {
+        self.running.shutdown().await;
+        self.board.all_synced(0, SYNCED).await?;
+        let begun = Instant::now();
+        for proxy in self.proxies.clone() {
+            self.start(&proxy);
+        }
+        self.board.all_synced(self.proxies.len(), SYNCED).await?;
+        Ok(begun.elapsed())
+    }
+
+    /// The proxies that dial a Service.
+    pub(crate) fn interested(&self, service: u32) -> HashSet<u32> {
+        let proxies = self.proxies.iter().filter(|proxy| proxy.dialled.contains(&service));
+        proxies.map(|proxy| proxy.number).collect()
+    }
+
+    fn start(&mut self, proxy: &Arc<Proxy>) {
+        self.running.spawn(Arc::clone(proxy).run(Arc::clone(&self.control), Arc::clone(&self.board)));
+    }
+}
+
+/// The Services that a proxy dials: spread so that each Service has about as many clients as any other.
+fn dialled(proxy: u32, services: u32, count: u32) -> BTreeSet<u32> {
+    (1..=count).map(|place| (proxy + place * (services / (count + 1)).max(1)) % services).collect()
+}
+
+/// The identity of a Service's pods, had by their join token, as a proxy gets it.
+async fn join(control: &Control, service: u32) -> Result<(u32, WorkloadIdentity)> {
+    let key = KeyPair::generate()?;
+    let csr = key.csr_pem()?;
+    let mut request = tonic::Request::new(IstioCertificateRequest { csr, ..IstioCertificateRequest::default() });
+    request.metadata_mut().insert("authorization", format!("Bearer {}", mesh::token(service)).parse()?);
+    let channel = control.connect(control.tls(None)).await?;
+    let answer = IstioCertificateServiceClient::new(channel).create_certificate(request).await?;
+    let (chain, bundle) = split_roots(&answer.into_inner().cert_chain)?;
+    let id = SpiffeId::new(&TRUST_DOMAIN.parse()?, NAMESPACE, &mesh::account(service))?;
+    Ok((service, WorkloadIdentity::from_parts(id, &key, &chain, bundle)?))
+}

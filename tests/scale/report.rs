@@ -1,0 +1,164 @@
+//! The result: a table, a plot, JSON, and which targets were missed.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::Options;
+use crate::mesh::ENDPOINTS;
+use crate::scenarios::{Measured, Point};
+
+mod plot;
+
+/// From a change of an endpoint to the last proxy that it concerns, at p99.
+const REACHES: Duration = Duration::from_millis(100);
+/// Until all proxies that connect at once have what they need.
+const RECONNECT: Duration = Duration::from_secs(10);
+/// The control plane's resident memory.
+const MEMORY_KIB: u64 = 300 * 1024;
+/// How long after the last change of a rolling restart the last proxy has it: it keeps up, or else the work heaps up.
+const BEHIND: Duration = Duration::from_secs(1);
+/// What a proxy may grow by while the mesh does.
+const GROWTH_KIB: i64 = 1024;
+
+/// Prints what was measured. Whether all targets were met.
+///
+/// # Errors
+/// Where nothing was measured, or the plot cannot be written.
+pub(crate) fn show(options: &Options, measured: &Measured, growth: Option<i64>) -> Result<bool> {
+    let last = measured.curve.last().context("no size of the fleet was measured")?;
+    let missed = missed(measured, last, growth);
+    print!("{}", table(options, measured, growth));
+    if let Some(path) = &options.plot {
+        std::fs::write(path, plot::svg(&measured.curve)).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("drawn in {}", path.display());
+    }
+    println!("{}", plot::text(&measured.curve));
+    match missed.is_empty() {
+        true => println!("all targets met"),
+        false => missed.iter().for_each(|missed| println!("MISSED: {missed}")),
+    }
+    if options.output == "json" {
+        println!("{}", object(options, measured, last, growth, &missed));
+    }
+    Ok(missed.is_empty())
+}
+
+fn missed(measured: &Measured, last: &Point, growth: Option<i64>) -> Vec<String> {
+    let mut missed = Vec::new();
+    let mut check = |met: bool, text: String| {
+        if !met {
+            missed.push(text);
+        }
+    };
+    check(last.p99 < REACHES, format!("a change takes {:?} at p99, not {REACHES:?}", last.p99));
+    check(measured.needless == 0, format!("{} resources were sent to proxies that need none", measured.needless));
+    let behind = measured.restart.behind;
+    check(behind < BEHIND, format!("the end of the rolling restart comes {behind:?} late, not {BEHIND:?}"));
+    check(last.reconnect < RECONNECT, format!("all proxies at once take {:?}, not {RECONNECT:?}", last.reconnect));
+    let peak = measured.rss_peak;
+    check(peak < MEMORY_KIB, format!("the control plane has had {peak} KiB, not {MEMORY_KIB}"));
+    if let Some(growth) = growth {
+        check(growth < GROWTH_KIB, format!("a proxy grows by {growth} KiB with the mesh, not {GROWTH_KIB}"));
+    }
+    missed
+}
+
+fn table(options: &Options, measured: &Measured, growth: Option<i64>) -> String {
+    let mut text = format!(
+        "{} Services, {} endpoints; each proxy dials {}\n\
+         | proxies | a change, p50 | p99 | CPU a change | all at once | CPU for that | resident |\n\
+         | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+        options.services,
+        options.services * ENDPOINTS,
+        options.dialled
+    );
+    for point in &measured.curve {
+        let Point { proxies, p50, p99, cpu, reconnect, reconnect_cpu, rss } = point;
+        let _ = writeln!(
+            text,
+            "| {proxies} | {:.1} ms | {:.1} ms | {:.2} ms | {:.2} s | {:.2} s | {:.0} MiB |",
+            millis(*p50),
+            millis(*p99),
+            millis(*cpu),
+            reconnect.as_secs_f64(),
+            reconnect_cpu.as_secs_f64(),
+            mib(*rss)
+        );
+    }
+    let restart = &measured.restart;
+    let _ = writeln!(
+        text,
+        "{} pods replaced in {:.0} s: p50 {:.1} ms, p99 {:.1} ms, {:.1} ms after the last one all was told; {:.0} % of a \
+         core\nready after {:.1} s; resident before the first proxy {:.0} MiB, at the end {:.0} MiB, at most {:.0} MiB; \
+         {} needless pushes",
+        restart.changes,
+        restart.took.as_secs_f64(),
+        millis(restart.p50),
+        millis(restart.p99),
+        millis(restart.behind),
+        100.0 * restart.cpu.as_secs_f64() / restart.took.as_secs_f64(),
+        measured.start.as_secs_f64(),
+        mib(measured.rss_alone),
+        mib(measured.rss),
+        mib(measured.rss_peak),
+        measured.needless
+    );
+    if let Some(growth) = growth {
+        let _ = writeln!(text, "a proxy that dials ten Services: {growth} KiB more at 10,000 Services than at ten");
+    }
+    text
+}
+
+fn object(options: &Options, measured: &Measured, last: &Point, growth: Option<i64>, missed: &[String]) -> Value {
+    let point = |point: &Point| {
+        json!({
+            "proxies": point.proxies,
+            "p50_ms": rounded(millis(point.p50)),
+            "p99_ms": rounded(millis(point.p99)),
+            "cpu_ms_per_change": rounded(millis(point.cpu)),
+            "reconnect_all_s": rounded(point.reconnect.as_secs_f64()),
+            "reconnect_cpu_s": rounded(point.reconnect_cpu.as_secs_f64()),
+            "rss_mib": rounded(mib(point.rss)),
+        })
+    };
+    let restart = &measured.restart;
+    json!({
+        "proxies": last.proxies,
+        "services": options.services,
+        "endpoints": options.services * ENDPOINTS,
+        "p50_ms": rounded(millis(last.p50)),
+        "p99_ms": rounded(millis(last.p99)),
+        "reconnect_all_s": rounded(last.reconnect.as_secs_f64()),
+        "rss_mib": rounded(mib(measured.rss)),
+        "rss_peak_mib": rounded(mib(measured.rss_peak)),
+        "rss_alone_mib": rounded(mib(measured.rss_alone)),
+        "uninterested_pushes": measured.needless,
+        "proxy_growth_kib": growth,
+        "start_s": rounded(measured.start.as_secs_f64()),
+        "restart": {
+            "changes": restart.changes,
+            "changes_per_s": rounded(f64::from(restart.changes) / restart.took.as_secs_f64()),
+            "p50_ms": rounded(millis(restart.p50)),
+            "p99_ms": rounded(millis(restart.p99)),
+            "behind_ms": rounded(millis(restart.behind)),
+            "cpu_share": rounded(restart.cpu.as_secs_f64() / restart.took.as_secs_f64()),
+        },
+        "curve": measured.curve.iter().map(point).collect::<Vec<_>>(),
+        "missed": missed,
+    })
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
