@@ -129,7 +129,7 @@ fn unused(conditions: &Conditions) -> (Vec<api::EjectedEndpoint>, Vec<api::OpenB
 
 fn resource(publisher: &Publisher, subscriber: &Subscriber, held: &HeldResource, now: Instant) -> api::Resource {
     let wanted = publisher.resource(held.kind, &held.name, subscriber.node());
-    let wanted = wanted.map_or_else(String::new, |resource| resource.version.clone());
+    let wanted = wanted.map_or_else(String::new, |resource| resource.version.to_string());
     let acked = held.acked.as_ref().map_or("", |(version, _)| version);
     let stale = if acked == wanted {
         0

@@ -58,7 +58,7 @@ impl StatusService {
     ) -> api::ConfigurationResource {
         let wanted = self.publisher.resource(kind, name, node);
         let held = held.iter().find(|held| held.kind == kind && held.name == *name);
-        let version = wanted.as_ref().map(|resource| resource.version.clone()).unwrap_or_default();
+        let version = wanted.as_ref().map(|resource| resource.version.to_string()).unwrap_or_default();
         let refused = held.and_then(|held| held.refused.as_ref()).filter(|(refused, _)| **refused == *version);
         api::ConfigurationResource {
             kind: kind.name().to_owned(),

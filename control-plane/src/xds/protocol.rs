@@ -62,7 +62,7 @@ impl Protocol for Delta {
     fn encode(outgoing: Outgoing) -> Self::Response {
         let resource = |resource: &std::sync::Arc<super::resources::Resource>| discovery::Resource {
             name: resource.name.clone(),
-            version: resource.version.clone(),
+            version: resource.version.to_string(),
             resource: Some(resource.any.clone()),
             ..Default::default()
         };

@@ -177,7 +177,7 @@ impl Publisher {
         let mut streams: HashMap<u64, bool> = HashMap::new();
         for name in service.ports.iter().flat_map(|port| resources::route_names(&mesh, service, port)) {
             let name: Arc<str> = name.into();
-            let wanted = self.look_up(&mesh, kind, &name, &NOBODY).map(|r| Arc::from(r.version.as_str()));
+            let wanted = self.look_up(&mesh, kind, &name, &NOBODY).map(|routes| Arc::clone(&routes.version));
             for stream in index.interested(kind, &name) {
                 let Some(acked) = index.stream(stream).and_then(|stream| stream.acked(kind, &name)) else { continue };
                 *streams.entry(stream).or_insert(true) &= acked == wanted;

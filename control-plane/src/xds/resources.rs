@@ -27,7 +27,7 @@ pub struct Resource {
     /// The name that proxies subscribe to.
     pub name: String,
     /// A digest of the content: the same content has the same version on every replica and after every restart.
-    pub version: String,
+    pub version: Arc<str>,
     /// The content.
     pub any: Any,
 }
@@ -54,7 +54,8 @@ pub fn resource(mesh: &Mesh, kind: ResourceKind, name: &str, node: &NodeRef) -> 
         ResourceKind::ClusterLoadAssignment => endpoints::assignment(mesh, name)?,
     };
     let digest = digest::digest(&digest::SHA256, &value);
-    let version = digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let version: String = digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let version = version.into();
     Some(Resource { name: name.to_owned(), version, any: Any { type_url: kind.type_url().to_owned(), value } })
 }
 

@@ -94,7 +94,7 @@ impl Subscriber {
             kind,
             name: Arc::clone(name),
             acked: entry.acked.clone().zip(entry.acked_at),
-            refused: entry.refused.clone(),
+            refused: entry.refused.as_deref().cloned(),
             behind_since: entry.behind_since,
         };
         state.subscriptions.entries().map(held).collect()

@@ -153,7 +153,7 @@ fn a_consumer_route_touches_the_routes_of_its_namespace_too() {
 }
 
 /// All resources of a mesh by kind, name and who asks: nobody, a client of the namespace `other`, for `inbound` a pod.
-fn resources(mesh: &Mesh) -> BTreeMap<(ResourceKind, String, String), String> {
+fn resources(mesh: &Mesh) -> BTreeMap<(ResourceKind, String, String), Arc<str>> {
     let mut all = BTreeMap::new();
     let anybody = NodeRef { namespace: String::new(), pod: String::new() };
     for kind in ResourceKind::ALL {

@@ -170,7 +170,7 @@ fn every_listed_name_is_there_once() {
 
 #[test]
 fn the_same_content_has_the_same_version_each_time() {
-    let versions = || -> Vec<String> {
+    let versions = || -> Vec<Arc<str>> {
         let mesh = mesh(DEMO);
         let all = ResourceKind::ALL.into_iter().flat_map(|kind| {
             let mut names: Vec<_> = names(&mesh, kind).collect();

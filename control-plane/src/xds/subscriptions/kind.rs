@@ -10,8 +10,9 @@ use super::super::resources::Resource;
 use super::super::{MAX_NAME_BYTES, MAX_SUBSCRIPTIONS};
 use super::{Answered, Interest, LimitError, Version, WILDCARD, nack};
 
-/// A response is cut once its resources have this many bytes; gRPC clients take 4 MiB by default.
-const RESPONSE_BYTES: usize = 1 << 20;
+/// A response is cut once its resources have this many bytes: a stream keeps a buffer of twice its longest response for as
+/// long as it lives, and there are thousands.
+const RESPONSE_BYTES: usize = 8 << 10;
 
 /// The subscriptions of one kind.
 #[derive(Debug, Default)]
@@ -44,8 +45,8 @@ pub(in crate::xds) struct Entry {
     /// What the client acknowledged last, and when.
     pub(in crate::xds) acked: Version,
     pub(in crate::xds) acked_at: Option<Instant>,
-    /// The version that the client refused, and why.
-    pub(in crate::xds) refused: Option<(Arc<str>, Arc<str>)>,
+    /// The version that the client refused, and why; hardly ever there.
+    pub(in crate::xds) refused: Option<Box<(Arc<str>, Arc<str>)>>,
     /// Since when it may differ from what the client acknowledged.
     pub(in crate::xds) behind_since: Option<Instant>,
 }
@@ -179,7 +180,7 @@ impl Kind {
                 gone.insert(name);
                 continue;
             }
-            let version = resource.as_ref().map(|resource| Arc::<str>::from(resource.version.as_str()));
+            let version = resource.as_ref().map(|resource| Arc::clone(&resource.version));
             if entry.sent.as_ref() == Some(&version) {
                 entry.settle();
                 continue;
@@ -213,7 +214,7 @@ impl Kind {
         let Some(entry) = self.entries.get_mut(name) else { return };
         match (refused, version) {
             (Some(error), Some(version)) => {
-                entry.refused = Some((Arc::clone(version), nack::bounded(error).into()));
+                entry.refused = Some(Box::new((Arc::clone(version), nack::bounded(error).into())));
                 answered.refused.push((Arc::clone(name), Arc::clone(version)));
             }
             // A removal cannot be refused.

@@ -38,7 +38,7 @@ impl Stream {
     fn outgoing(&mut self, whole: bool) -> Option<Outgoing> {
         let there = &self.there;
         self.subscriptions.next(whole, |kind, name| {
-            let version = there.get(&(kind, name.to_string()))?.clone();
+            let version = there.get(&(kind, name.to_string()))?.as_str().into();
             Some(Arc::new(Resource { name: name.to_string(), version, any: Any::default() }))
         })
     }
@@ -164,7 +164,7 @@ fn a_refused_version_is_not_sent_again_but_the_next_is() {
     assert_eq!(stream.next(), None);
     let entry = stream.subscriptions.entry(Listener, "a").unwrap();
     assert_eq!(entry.acked.as_deref(), Some("1"));
-    assert_eq!(entry.refused, Some(("2".into(), "filter_chains[0]: no".into())));
+    assert_eq!(entry.refused.as_deref(), Some(&("2".into(), "filter_chains[0]: no".into())));
     assert!(entry.behind_since.is_some());
     stream.change(Listener, "a", Some("3"));
     assert_eq!(stream.next().as_deref(), Some("Listener +a@3"));
