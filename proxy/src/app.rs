@@ -31,6 +31,7 @@ use crate::{admin, control_channel, identity, telemetry};
 /// Where a port is taken or a thread cannot be started.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let log = telemetry::init_logging(&config.telemetry)?;
+    weft_certs::tls::install_policy(config.tls.clone())?;
     let config = Arc::new(config);
     let listeners = bind(&config)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;

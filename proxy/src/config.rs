@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use weft_api::ports;
 use weft_certs::spiffe::{SpiffeId, TrustDomain};
+use weft_certs::tls::{Group, TlsPolicy};
 
 pub(crate) use env::ConfigError;
 pub(crate) use host_port::HostPort;
@@ -44,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) drain: Drain,
     /// Worker threads. Default: the pod's CPU limit, at least 1.
     pub(crate) workers: NonZeroUsize,
+    /// What TLS chooses from: `WEFT_TLS_GROUPS`.
+    pub(crate) tls: TlsPolicy,
     /// `SO_MARK` of every TCP socket that the proxy opens, so that the redirect rules leave it alone.
     pub(crate) socket_mark: Option<u32>,
 }
@@ -167,6 +170,7 @@ impl Config {
             .duration("WEFT_DRAIN_GRACE", Duration::from_secs(25), Duration::ZERO, Duration::from_secs(3600))
             .map(|grace| Drain { grace });
         let workers = read_workers(&mut env);
+        let tls = read_tls(&mut env);
         let socket_mark = env.optional("WEFT_SOCKET_MARK", "a number from 1 to 4294967295", env::mark);
         check_ports_differ(&mut env, outbound.as_ref(), inbound.as_ref(), admin.as_ref());
         env.finish(|| {
@@ -179,6 +183,7 @@ impl Config {
                 telemetry: telemetry?,
                 drain: drain?,
                 workers: workers?,
+                tls: tls?,
                 socket_mark,
             })
         })
@@ -262,6 +267,24 @@ fn read_workers(env: &mut Env<'_>) -> Option<NonZeroUsize> {
     match env.optional("WEFT_WORKERS", "a number of threads from 1 to 256", env::workers) {
         Some(workers) => Some(workers),
         None => Some(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),
+    }
+}
+
+/// Groups beyond those that every proxy and the control plane offer would never be agreed on.
+fn read_tls(env: &mut Env<'_>) -> Option<TlsPolicy> {
+    let default = TlsPolicy::default();
+    let known = &default.groups;
+    let allowed = "X25519MLKEM768, X25519, or both with a comma between them, the preferred one first";
+    let groups = env.optional("WEFT_TLS_GROUPS", allowed, |text| {
+        let groups = text.split(',').map(|name| match name.trim().parse::<Group>() {
+            Ok(group) if known.contains(&group) => Ok(group),
+            _ => Err(format!("{:?} is neither", name.trim())),
+        });
+        groups.collect::<Result<Vec<_>, _>>()
+    });
+    match groups {
+        Some(groups) => Some(TlsPolicy { groups, ..default }),
+        None => Some(default),
     }
 }
 

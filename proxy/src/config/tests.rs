@@ -74,6 +74,9 @@ fn wrong_values_are_faults() {
         ("WEFT_WORKERS", "0"),
         ("WEFT_WORKERS", "1000"),
         ("WEFT_SOCKET_MARK", "0"),
+        ("WEFT_TLS_GROUPS", "kyber"),
+        ("WEFT_TLS_GROUPS", "X25519,"),
+        ("WEFT_TLS_GROUPS", "secp256r1"),
         ("WEFT_UNKNOWN_DESTINATION", "drop"),
         ("WEFT_DISCOVERY_TIMEOUT", "0s"),
         ("WEFT_DETECT_TIMEOUT", "1"),
@@ -89,6 +92,17 @@ fn wrong_values_are_faults() {
     ] {
         assert_eq!(faults(&[(name, value)]), [name], "{value}");
     }
+}
+
+#[test]
+fn the_key_exchange_can_be_chosen_among_what_every_peer_offers() {
+    use weft_certs::tls::{Group, TlsPolicy};
+    let groups = |text| read(&[("WEFT_TLS_GROUPS", text)]).unwrap().tls.groups;
+    assert_eq!(read(&[]).unwrap().tls, TlsPolicy::default());
+    assert_eq!(groups("X25519"), [Group::X25519]);
+    assert_eq!(groups("x25519, X25519MLKEM768"), [Group::X25519, Group::X25519MlKem768]);
+    let error = read(&[("WEFT_TLS_GROUPS", "secp256r1")]).unwrap_err().to_string();
+    assert!(error.contains("\"secp256r1\" is neither; expected X25519MLKEM768, X25519, or both"), "{error}");
 }
 
 #[test]
