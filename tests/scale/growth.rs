@@ -1,6 +1,7 @@
 //! A real `weft-proxy` whose application dials ten Services, while the mesh grows from ten Services to 10,000.
 
 use std::fmt::Write as _;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -36,20 +37,19 @@ pub(crate) fn outside() -> Result<i64> {
     said.trim().parse().with_context(|| format!("{said:?} is no number of KiB"))
 }
 
-/// Prints by how much the proxy grew, in KiB: the one that was there all the time, or one that came last, whichever has
-/// more.
+/// Writes to `out` by how much the proxy grew, in KiB: the one that was there all the time, or one that came last,
+/// whichever has more.
 ///
 /// # Errors
 /// Where there are no namespaces to be had, or something does not work.
-pub(crate) fn inside() -> Result<()> {
+pub(crate) fn inside(out: &mut impl Write) -> Result<()> {
     world::enter()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let world = World::new()?;
     let measured = runtime.block_on(async { tokio::time::timeout(LONGEST, measure(&world)).await });
     runtime.shutdown_background();
     let grown = measured.context("still at it")?.with_context(|| world.log_tails(10))?;
-    println!("{grown}");
-    Ok(())
+    Ok(writeln!(out, "{grown}")?)
 }
 
 async fn measure(world: &World) -> Result<i64> {

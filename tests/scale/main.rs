@@ -7,6 +7,7 @@
 //!   └── scenarios ── Board <── Fleet (all proxies, in this process)
 //! ```
 
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ pub(crate) struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     let result = match options.growth {
-        true => growth::inside().map(|()| true),
+        true => growth::inside(&mut io::stdout().lock()).map(|()| true),
         false => run(&options),
     };
     match result {
@@ -88,5 +89,5 @@ fn run(options: &Options) -> Result<bool> {
     let outcome = runtime.block_on(limited);
     runtime.shutdown_background();
     let measured = outcome.with_context(|| format!("still at it after {LONGEST:?}"))??;
-    report::show(options, &measured, growth)
+    report::show(&mut io::stdout().lock(), options, &measured, growth)
 }

@@ -1,6 +1,7 @@
 //! The result: a table, a plot, JSON, and which targets were missed.
 
 use std::fmt::Write as _;
+use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -23,26 +24,29 @@ const BEHIND: Duration = Duration::from_secs(1);
 /// What a proxy may grow by while the mesh does.
 const GROWTH_KIB: i64 = 1024;
 
-/// Prints what was measured. Whether all targets were met.
+/// Writes what was measured to `out`. Whether all targets were met.
 ///
 /// # Errors
-/// Where nothing was measured, or the plot cannot be written.
-pub(crate) fn show(options: &Options, measured: &Measured, growth: Option<i64>) -> Result<bool> {
+/// Where nothing was measured, or the plot or `out` cannot be written.
+pub(crate) fn show(out: &mut impl Write, options: &Options, measured: &Measured, growth: Option<i64>) -> Result<bool> {
     let last = measured.curve.last().context("no size of the fleet was measured")?;
     let missed = missed(measured, last, growth);
-    print!("{}", table(options, measured, growth));
+    write!(out, "{}", table(options, measured, growth))?;
     if let Some(path) = &options.plot {
         std::fs::write(path, plot::svg(&measured.curve)).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("drawn in {}", path.display());
+        writeln!(out, "drawn in {}", path.display())?;
     }
-    println!("{}", plot::text(&measured.curve));
-    match missed.is_empty() {
-        true => println!("all targets met"),
-        false => missed.iter().for_each(|missed| println!("MISSED: {missed}")),
+    writeln!(out, "{}", plot::text(&measured.curve))?;
+    if missed.is_empty() {
+        writeln!(out, "all targets met")?;
+    }
+    for missed in &missed {
+        writeln!(out, "MISSED: {missed}")?;
     }
     if options.output == "json" {
-        println!("{}", object(options, measured, last, growth, &missed));
+        writeln!(out, "{}", object(options, measured, last, growth, &missed))?;
     }
+    out.flush()?;
     Ok(missed.is_empty())
 }
 
