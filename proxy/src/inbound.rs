@@ -17,12 +17,13 @@ use crate::config::ApplicationAddress;
 use crate::discovery::{Mtls, PortPolicy, Protocol};
 use crate::path::accept;
 use crate::path::body::Body;
+use crate::path::connection::Connection;
 use crate::path::detect::{self, Detected};
 use crate::path::http::{self as http_path, Version};
-use crate::path::mesh::{self, MeshListener, TunnelRequest};
+use crate::path::mesh::{self, MeshListener, ReadAhead, TunnelRequest};
 use crate::path::prefixed::Prefixed;
-use crate::path::upstream::{Carried, Connection};
-use crate::path::{application, copy, socket, tls};
+use crate::path::upstream::Carried;
+use crate::path::{application, copy, http1, http2, socket, tls};
 use crate::telemetry::metrics::{Direction, Refusal, RequestLabels, RequestMetrics, WireProtocol};
 use crate::worker::Worker;
 
@@ -64,7 +65,7 @@ const MAX_CALLERS: usize = 64;
 pub(crate) async fn serve_mesh(worker: Rc<Worker>, stream: TcpStream) {
     let Ok(local) = stream.local_addr().map(socket::canonical) else { return };
     // Boxed: the handshake's state is large and soon over.
-    let accepted = Box::pin(tls::accept(stream, Arc::clone(&worker.tls.mesh))).await;
+    let accepted = Box::pin(tls::accept(ReadAhead::new(stream), Arc::clone(&worker.tls.mesh))).await;
     match accepted {
         Ok((stream, peer)) => {
             let _open = worker.telemetry.connection(Direction::Inbound, WireProtocol::Mesh);
@@ -104,9 +105,9 @@ async fn redirected(worker: &Rc<Worker>, mut stream: TcpStream, destination: Soc
         detect::detect(&mut stream, &mut read, worker.config.inbound.detect_timeout).await?
     };
     if detected == Detected::Tls {
-        let name = tls::server_name(&mut stream, &mut read).await?;
+        let name = Box::pin(tls::server_name(&mut stream, &mut read)).await?;
         if name.as_ref() == Some(&worker.tls.server_name) {
-            return direct(worker, Prefixed::new(read.freeze(), stream), destination).await;
+            return Box::pin(direct(worker, Prefixed::new(read.freeze(), stream), destination)).await;
         }
     }
     if policy.mtls == Mtls::Strict {
@@ -117,7 +118,7 @@ async fn redirected(worker: &Rc<Worker>, mut stream: TcpStream, destination: Soc
     }
     let caller = Caller::new(worker, None, destination);
     match http_version(&policy, detected) {
-        Some(version) => serve_http(worker, Prefixed::new(read.freeze(), stream), version, caller).await,
+        Some(version) => serve_http(worker, Connection::Socket(stream), read.freeze(), version, caller).await,
         None => to_application(worker, stream, read.freeze(), destination).await?,
     }
     Ok(())
@@ -147,7 +148,8 @@ where
     let io = Prefixed::new(read.freeze(), stream);
     match http_version(&policy, detected) {
         Some(version) => {
-            serve_http(worker, io, version, caller).await;
+            let _open = worker.telemetry.connection(Direction::Inbound, WireProtocol::Http);
+            http_path::serve(io, version, &worker.drain.inbound, handler(worker, caller)).await;
             Ok(())
         }
         None => {
@@ -167,16 +169,19 @@ fn http_version(policy: &PortPolicy, detected: Detected) -> Option<Version> {
     }
 }
 
-async fn serve_http<I>(worker: &Rc<Worker>, io: I, version: Version, caller: Rc<Caller>)
-where
-    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+async fn serve_http(worker: &Rc<Worker>, connection: Connection, read: Bytes, version: Version, caller: Rc<Caller>) {
     let _open = worker.telemetry.connection(Direction::Inbound, WireProtocol::Http);
-    let handle = {
-        let worker = Rc::clone(worker);
-        async move |request: Request<_>| application::request(&worker, &caller, request.map(Body::from)).await
-    };
-    http_path::serve(io, version, &worker.drain.inbound, handle).await;
+    let (drain, handle) = (&worker.drain.inbound, handler(worker, caller));
+    match version {
+        Version::Http1 => http1::server::serve(connection, read, drain, handle).await,
+        Version::Http2 => Box::pin(http2::server::serve(Prefixed::new(read, connection), drain, handle)).await,
+    }
+}
+
+/// What answers the requests of one caller.
+fn handler(worker: &Rc<Worker>, caller: Rc<Caller>) -> impl AsyncFn(Request<Body>) -> Response<Body> + 'static {
+    let worker = Rc::clone(worker);
+    async move |request| application::request(&worker, &caller, request).await
 }
 
 async fn to_application(
@@ -264,7 +269,8 @@ impl MeshListener for Peer {
             return tunnel.refuse(StatusCode::MISDIRECTED_REQUEST, "not_mine");
         }
         if let Ok(tunnel) = tunnel.accept() {
-            serve_http(&self.worker, tunnel, Version::Http1, self.caller(destination)).await;
+            let (connection, caller) = (Connection::Tunnel(tunnel), self.caller(destination));
+            serve_http(&self.worker, connection, Bytes::new(), Version::Http1, caller).await;
         }
     }
 
@@ -281,8 +287,8 @@ impl MeshListener for Peer {
                 Ok(_) => Version::Http1,
                 Err(_) => return,
             };
-            return serve_http(&self.worker, Prefixed::new(read.freeze(), tunnel), version, self.caller(destination))
-                .await;
+            let (connection, caller) = (Connection::Tunnel(tunnel), self.caller(destination));
+            return serve_http(&self.worker, connection, read.freeze(), version, caller).await;
         }
         let _open = self.worker.telemetry.connection(Direction::Inbound, WireProtocol::Opaque);
         match application_socket(&self.worker, destination).await {

@@ -16,6 +16,8 @@ mod intercept;
 mod linger;
 mod outbound;
 mod path;
+#[cfg(test)]
+mod sizes;
 mod telemetry;
 mod wait;
 pub mod why;

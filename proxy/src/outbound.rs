@@ -10,10 +10,11 @@ use tokio::net::TcpStream;
 use crate::config::UnknownDestination;
 use crate::discovery::{Answer, Destination, Protocol};
 use crate::path::accept::{self, OriginalDestination};
+use crate::path::connection::Connection;
 use crate::path::detect::{self, Detected};
-use crate::path::http::{self, Version};
+use crate::path::http::Version;
 use crate::path::prefixed::Prefixed;
-use crate::path::{opaque, route, socket, tls};
+use crate::path::{http1, http2, opaque, route, socket, tls};
 use crate::telemetry::metrics::{Direction, Refusal, WireProtocol};
 use crate::worker::Worker;
 
@@ -66,7 +67,8 @@ async fn to_mesh(
         Detected::Http1 => serve_http(worker, stream, read, Version::Http1, dialled, destination).await,
         Detected::Http2 => serve_http(worker, stream, read, Version::Http2, dialled, destination).await,
         Detected::Tls if routes_tls => {
-            let name = tls::server_name(&mut stream, &mut read).await?;
+            // Boxed, as all that few connections need: the futures of the others are the smaller for it.
+            let name = Box::pin(tls::server_name(&mut stream, &mut read)).await?;
             opaque::outbound(worker, stream, read.freeze(), &destination, name.as_deref()).await?;
         }
         Detected::Tls | Detected::Opaque => {
@@ -76,7 +78,7 @@ async fn to_mesh(
             worker.telemetry.metrics.detect_timed_out();
             opaque::outbound(worker, stream, read.freeze(), &destination, None).await?;
         }
-        Detected::Silent => match opaque::server_first(worker, stream, &destination).await? {
+        Detected::Silent => match Box::pin(opaque::server_first(worker, stream, &destination)).await? {
             opaque::Spoke::Done => {}
             opaque::Spoke::Client(stream, read, version) => {
                 serve_http(worker, stream, read, version, dialled, destination).await;
@@ -98,7 +100,11 @@ async fn serve_http(
     let _open = worker.telemetry.connection(Direction::Outbound, WireProtocol::Http);
     let client = route::Client::new(worker, destination, dialled.0, stream.peer_addr().ok());
     let handle = async move |request| route::outbound(&client, request).await;
-    http::serve(Prefixed::new(read.freeze(), stream), version, &worker.drain.outbound, handle).await;
+    let (read, drain) = (read.freeze(), &worker.drain.outbound);
+    match version {
+        Version::Http1 => http1::server::serve(Connection::Socket(stream), read, drain, handle).await,
+        Version::Http2 => Box::pin(http2::server::serve(Prefixed::new(read, stream), drain, handle)).await,
+    }
 }
 
 /// What nobody has described goes on as it is, or is refused, as `WEFT_UNKNOWN_DESTINATION` says.

@@ -4,7 +4,7 @@ mod hedge;
 mod outcome;
 
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -117,7 +117,10 @@ impl<'a> Attempts<'a> {
         loop {
             let endpoint = self.pick()?;
             let request = self.next_request(&endpoint, exchange)?;
-            let tried = self.within_limits(endpoint.send(request)).await;
+            let tried = {
+                let sending = pin!(endpoint.send(request));
+                self.within_limits(sending).await
+            };
             match self.judge(&endpoint, &tried) {
                 Judged::Final { wanted } => return self.finish(tried, wanted, &endpoint, exchange),
                 Judged::Again { after } => {
@@ -133,7 +136,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// One attempt, until what comes first of its own time, the request's, and standing still.
-    async fn within_limits(&self, sending: impl Future<Output = Result<Response<Body>, SendError>>) -> Tried {
+    async fn within_limits(&self, sending: Pin<&mut impl Future<Output = Result<Response<Body>, SendError>>>) -> Tried {
         let sending = async {
             match self.forward.timeouts.idle {
                 None => sent(sending.await),
@@ -155,9 +158,8 @@ impl<'a> Attempts<'a> {
     async fn unless_idle(
         &self,
         idle: Duration,
-        sending: impl Future<Output = Result<Response<Body>, SendError>>,
+        mut sending: Pin<&mut impl Future<Output = Result<Response<Body>, SendError>>>,
     ) -> Tried {
-        let mut sending = pin!(sending);
         let mut since = Instant::now();
         loop {
             let until = tokio::time::Instant::from_std(since + idle);

@@ -10,7 +10,8 @@ use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::mesh::MeshBody;
+use super::http1::{FramingError, Http1Body};
+use super::http2::Http2Body;
 use super::mirror::CopyBody;
 use super::replay::Replay;
 
@@ -26,7 +27,8 @@ pub(crate) struct Body {
 enum Source {
     Full(Option<Bytes>),
     Edge(Incoming),
-    Mesh(MeshBody),
+    Http1(Http1Body),
+    Http2(Http2Body),
     Replay(Replay),
     Copy(CopyBody),
 }
@@ -67,9 +69,10 @@ impl<L: OnEnd> OnEnd for Both<L> {
 pub(crate) enum BodyError {
     #[error(transparent)]
     Edge(#[from] hyper::Error),
-    // Transparent: hyper looks for the h2 error among the sources, to reset its stream with the same reason.
     #[error(transparent)]
-    Mesh(#[from] h2::Error),
+    Http2(#[from] h2::Error),
+    #[error(transparent)]
+    Http1(#[from] FramingError),
     #[error("the request was sent again and its body was given up")]
     Superseded,
     #[error("{0}")]
@@ -137,10 +140,18 @@ impl Source {
         match self {
             Self::Full(bytes) => bytes.is_none(),
             Self::Edge(incoming) => incoming.is_end_stream(),
-            Self::Mesh(body) => body.is_end_stream(),
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
             Self::Replay(replay) => replay.is_end_stream(),
             Self::Copy(copy) => copy.is_end_stream(),
         }
+    }
+}
+
+/// An empty one.
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
     }
 }
 
@@ -156,9 +167,15 @@ impl From<Incoming> for Body {
     }
 }
 
-impl From<MeshBody> for Body {
-    fn from(body: MeshBody) -> Self {
-        Source::Mesh(body).into()
+impl From<Http1Body> for Body {
+    fn from(body: Http1Body) -> Self {
+        Source::Http1(body).into()
+    }
+}
+
+impl From<Http2Body> for Body {
+    fn from(body: Http2Body) -> Self {
+        Source::Http2(body).into()
     }
 }
 
@@ -187,7 +204,8 @@ impl HttpBody for Body {
         let polled = match &mut self.source {
             Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Edge(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::Edge),
-            Source::Mesh(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Mesh),
+            Source::Http1(body) => body.poll_frame(cx).map_err(BodyError::Http1),
+            Source::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http2),
             Source::Replay(replay) => Pin::new(replay).poll_frame(cx),
             Source::Copy(copy) => copy.poll_frame(cx),
         };
@@ -221,7 +239,8 @@ impl HttpBody for Body {
         match &self.source {
             Source::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Source::Edge(incoming) => incoming.size_hint(),
-            Source::Mesh(body) => body.size_hint(),
+            Source::Http1(body) => body.size_hint(),
+            Source::Http2(body) => body.size_hint(),
             Source::Replay(replay) => replay.size_hint(),
             Source::Copy(_) => SizeHint::default(),
         }

@@ -12,8 +12,8 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use super::mesh::Tunnel;
 use super::socket::reset_on_close;
 
-/// The most that is read from a socket at once, in bytes.
-const READ: usize = 32 * 1024;
+/// The most that is read from a socket at once, in bytes. With the header of a DATA frame it fills two records of TLS.
+const READ: usize = 32 * 1024 - 9;
 
 /// Between a socket and a mesh stream, `prefix` first. A waiting direction holds no buffer.
 ///

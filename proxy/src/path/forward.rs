@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http::{Response, Uri, header};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 use weft_rules::rewrite::RewriteError;
 use weft_rules::route::{Backend, Forward, Rule};
@@ -29,7 +28,7 @@ pub(super) async fn forward(
     rule: &Rule<Arc<Cluster>>,
     forward: &Forward<Arc<Cluster>>,
     parts: &Parts,
-    incoming: Incoming,
+    incoming: Body,
     exchange: &mut Exchange,
 ) -> Result<Response<Body>, Box<Failure>> {
     let worker = &client.worker;

@@ -1,4 +1,5 @@
-//! Stage 4: HTTP/1.x and HTTP/2 as a server, towards applications and, in tunnels, towards other sidecars.
+//! Stage 4: HTTP/1.x and HTTP/2 as a server, towards applications and, in tunnels, towards other sidecars. HTTP/1 comes here
+//! where [`http1`](super::http1) leaves it.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -6,15 +7,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::rt::Executor;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::spawn_local;
 
 use super::body::Body;
+use super::http2;
 use crate::drain::Drain;
 
 /// Header fields of one message.
@@ -25,8 +24,10 @@ pub(crate) const MAX_HEADER_BYTES: usize = 64 * 1024;
 pub(crate) const STREAM_WINDOW: u32 = 512 * 1024;
 /// Never binds, so that one unread stream cannot block another.
 pub(crate) const CONNECTION_WINDOW: u32 = 1 << 30;
-/// Streams that one application connection may have open.
-const MAX_STREAMS: u32 = 1000;
+/// The most that is buffered of what one HTTP/2 stream sends, in bytes.
+pub(crate) const SEND_BUFFER: usize = 256 * 1024;
+/// How long the settings of a new HTTP/2 connection may take.
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a connection may be idle, or its next request's header take.
 pub(crate) const IDLE: Duration = Duration::from_secs(3600);
 /// What hyper may buffer of an HTTP/1 message's header.
@@ -43,38 +44,35 @@ pub(crate) enum Version {
 pub(crate) async fn serve<I, S>(io: I, version: Version, drain: &Drain, handle: S)
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    S: AsyncFn(Request<Incoming>) -> Response<Body> + 'static,
+    S: AsyncFn(Request<Body>) -> Response<Body> + 'static,
+{
+    match version {
+        Version::Http1 => serve_http1(io, drain, handle).await,
+        Version::Http2 => http2::server::serve(io, drain, handle).await,
+    }
+}
+
+/// Serves all of HTTP/1, by hyper.
+pub(super) async fn serve_http1<I, S>(io: I, drain: &Drain, handle: S)
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: AsyncFn(Request<Body>) -> Response<Body> + 'static,
 {
     let handle = Rc::new(handle);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<_>| {
         let handle = Rc::clone(&handle);
-        async move { Ok::<_, Infallible>(handle(request).await) }
+        async move { Ok::<_, Infallible>(handle(request.map(Body::from)).await) }
     });
-    let io = TokioIo::new(io);
-    let served = match version {
-        Version::Http1 => {
-            let mut connection = pin!(http1_builder().serve_connection(io, service).with_upgrades());
-            tokio::select! {
-                served = connection.as_mut() => served,
-                () = drain.started() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
-        }
-        Version::Http2 => {
-            let mut connection = pin!(http2_builder().serve_connection(io, service));
-            tokio::select! {
-                served = connection.as_mut() => served,
-                () = drain.started() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
+    let mut connection = pin!(http1_builder().serve_connection(TokioIo::new(io), service).with_upgrades());
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = drain.started() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
     };
     if let Err(error) = served {
-        tracing::debug!(%error, "an HTTP connection ended in an error");
+        tracing::debug!(%error, "an HTTP/1 connection ended in an error");
     }
 }
 
@@ -90,26 +88,4 @@ fn http1_builder() -> http1::Builder {
         .max_header_size(MAX_HEADER_BYTES)
         .max_buf_size(MAX_BUFFER);
     builder
-}
-
-fn http2_builder() -> http2::Builder<LocalExecutor> {
-    let mut builder = http2::Builder::new(LocalExecutor);
-    builder
-        .timer(TokioTimer::new())
-        .auto_date_header(false)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEADER_BYTES as u32);
-    builder
-}
-
-/// Spawns on the worker's own thread.
-#[derive(Clone, Copy)]
-pub(crate) struct LocalExecutor;
-
-impl<F: Future<Output: 'static> + 'static> Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        spawn_local(future);
-    }
 }

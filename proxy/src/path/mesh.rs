@@ -10,17 +10,15 @@
 //! requests that it left unanswered; whatever else happens to a tunnel is a reset. So a drain loses no request: the
 //! caller may repeat even a POST. GOAWAY and REFUSED_STREAM say the same of a request that is a stream of its own.
 
-mod body;
 mod client;
-mod ping;
+mod read_ahead;
 mod server;
 #[cfg(test)]
 mod tests;
 mod tunnel;
 
-pub(crate) use body::MeshBody;
-use body::send_body;
-pub(crate) use client::{MeshError, MeshPeer, Patience, h2_cause, is_unhandled};
+pub(crate) use client::{MeshError, MeshPeer, Patience};
+pub(crate) use read_ahead::ReadAhead;
 pub(crate) use server::{MeshListener, TunnelRequest, serve_connection};
 pub(crate) use tunnel::{Ending, Tunnel};
 
@@ -33,17 +31,9 @@ pub(crate) const PROTOCOL: HeaderName = HeaderName::from_static("weft-protocol")
 /// The value of [`PROTOCOL`] for an HTTP/1 connection.
 pub(crate) const PROTOCOL_HTTP1: &str = "http/1.1";
 
-/// What one stream's receiver may have outstanding, in bytes: the only window that ever binds.
-const STREAM_WINDOW: u32 = 512 * 1024;
-/// Never binds, so that one unread stream cannot block another.
-const CONNECTION_WINDOW: u32 = 1 << 30;
 /// Streams on one connection. Idle application connections are cheap; this bounds what a peer can make us hold.
 const MAX_STREAMS: u32 = 4096;
 /// Clients that leave at once must not look like an attack to their own sidecar's peer.
 const MAX_PENDING_RESETS: usize = MAX_STREAMS as usize;
-/// The most decoded header bytes of one message.
-const MAX_HEADER_LIST: u32 = 64 * 1024;
 /// The largest DATA frame taken in.
 const MAX_FRAME: u32 = 32 * 1024;
-/// The most that is buffered of what one stream sends, in bytes.
-const SEND_BUFFER: usize = 256 * 1024;

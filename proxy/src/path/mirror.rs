@@ -184,4 +184,28 @@ impl Drop for CopyBody {
 }
 
 #[cfg(test)]
+pub(super) mod testing {
+    //! Bodies whose parts come when a test says so.
+
+    use super::{Bytes, CopyBody, CopySender, Frame};
+
+    /// What fills a body. Dropped before its end, it breaks the body off.
+    pub(in crate::path) struct Sender(CopySender);
+
+    pub(in crate::path) fn copy() -> (Sender, CopyBody) {
+        let (sender, copy) = super::copy();
+        (Sender(sender), copy)
+    }
+
+    impl Sender {
+        pub(in crate::path) fn push(&self, data: &'static str) {
+            assert!(self.0.push(&Frame::data(Bytes::from_static(data.as_bytes()))), "the body is given up");
+        }
+
+        pub(in crate::path) fn end(self) {
+            self.0.end();
+        }
+    }
+}
+#[cfg(test)]
 mod tests;

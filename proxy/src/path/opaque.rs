@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -11,10 +12,11 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use weft_rules::hash::hash_of;
 
+use super::connection::Connection;
 use super::detect::{self, Detected};
 use super::http::Version;
 use super::mesh::Tunnel;
-use super::upstream::{Carried, ClusterState, Connection, PickBy, SendError};
+use super::upstream::{Carried, ClusterState, PickBy, SendError};
 use super::{copy, socket};
 use crate::discovery::Destination;
 use crate::telemetry::metrics::{Direction, WireProtocol};
@@ -37,7 +39,7 @@ pub(crate) async fn outbound(
 ) -> io::Result<()> {
     let _open = worker.telemetry.connection(Direction::Outbound, WireProtocol::Opaque);
     match connect(worker, &stream, destination, server_name).await {
-        Ok((upstream, carried)) => within(&carried, carry(stream, read, upstream)).await,
+        Ok((upstream, carried)) => within(&carried, pin!(carry(stream, read, upstream))).await,
         Err(error) => {
             socket::reset_on_close(&stream);
             Err(error)
@@ -84,7 +86,7 @@ pub(crate) async fn server_first(
         }
     }
     let _open = worker.telemetry.connection(Direction::Outbound, WireProtocol::Opaque);
-    within(&carried, upstream.carry(stream, read.freeze())).await?;
+    within(&carried, pin!(upstream.carry(stream, read.freeze()))).await?;
     Ok(Spoke::Done)
 }
 
@@ -150,7 +152,7 @@ fn place(cluster: &ClusterState, client: &TcpStream) -> Option<u64> {
 }
 
 /// Ends a connection that has become as old as its cluster's policy allows.
-async fn within(carried: &Carried, carrying: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+async fn within(carried: &Carried, carrying: Pin<&mut impl Future<Output = io::Result<()>>>) -> io::Result<()> {
     let Some(age) = carried.max_age else { return carrying.await };
     match tokio::time::timeout(age, carrying).await {
         Ok(ended) => ended,

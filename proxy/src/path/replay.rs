@@ -9,13 +9,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use super::body::{Body, BodyError};
+use super::mirror::{self, CopyBody, CopySender};
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-
-use super::body::BodyError;
-use super::mirror::{self, CopyBody, CopySender};
+use http_body::{Body as HttpBody, Frame, SizeHint};
 
 /// The most that is remembered of a request's body, in bytes.
 const LIMIT: usize = 64 * 1024;
@@ -32,7 +30,7 @@ pub(crate) struct Replay {
 }
 
 struct Original {
-    incoming: Incoming,
+    incoming: Body,
     frames: Vec<Bytes>,
     trailers: Option<HeaderMap>,
     remembered: usize,
@@ -44,7 +42,7 @@ struct Original {
 }
 
 impl Replayable {
-    pub(crate) fn new(incoming: Incoming) -> Self {
+    pub(crate) fn new(incoming: Body) -> Self {
         let ended = incoming.is_end_stream();
         Self(Rc::new(RefCell::new(Original {
             incoming,
@@ -122,7 +120,7 @@ impl Original {
     }
 }
 
-impl Body for Replay {
+impl HttpBody for Replay {
     type Data = Bytes;
     type Error = BodyError;
 

@@ -9,7 +9,6 @@ use http::header::{HOST, LOCATION};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use weft_rules::fault::{Abort, FaultPolicy};
 use weft_rules::headers::{strip_hop_by_hop, strip_mesh_headers};
@@ -77,7 +76,7 @@ impl Failure {
 }
 
 /// Answers one request of the application.
-pub(crate) async fn outbound(client: &Client, mut request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn outbound(client: &Client, mut request: Request<Body>) -> Response<Body> {
     let worker = &client.worker;
     let traffic = client.traffic();
     let Some(admitted) = worker.admit() else {
@@ -151,7 +150,7 @@ async fn follow(
     client: &Client,
     rule: &Rule<Arc<Cluster>>,
     parts: &Parts,
-    incoming: Incoming,
+    incoming: Body,
     exchange: &mut Exchange,
 ) -> Result<Response<Body>, Failure> {
     if let Some(fault) = &rule.filters.fault {

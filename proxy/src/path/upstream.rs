@@ -58,7 +58,7 @@ use cluster::Core;
 use endpoint::Reach;
 
 pub(crate) use cluster::ClusterState;
-pub(crate) use endpoint::{Carried, Connection, EndpointState};
+pub(crate) use endpoint::{Carried, EndpointState};
 pub(crate) use error::SendError;
 pub(crate) use grpc::GrpcEndpoint;
 pub(crate) use limits::{ClusterPermit, Overflow};

@@ -1,7 +1,6 @@
 //! The calling side: one connection to a peer pod, dialled when it is needed and shared by all that flows there.
 
 use std::cell::RefCell;
-use std::error::Error as StdError;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -12,14 +11,14 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use rustls::ClientConfig;
-use tokio::task::spawn_local;
 use tokio_rustls::TlsConnector;
 use weft_certs::identity::WorkloadIdentity;
 use weft_certs::spiffe::SpiffeId;
 
-use super::{MeshBody, PROTOCOL, PROTOCOL_HTTP1, Tunnel, ping, send_body};
+use super::{PROTOCOL, PROTOCOL_HTTP1, ReadAhead, Tunnel};
 use crate::path::body::Body;
-use crate::path::socket;
+use crate::path::http2::client::Failed;
+use crate::path::{http2, socket};
 
 /// Streams that may be opened before the peer's settings are known.
 const INITIAL_STREAMS: usize = 256;
@@ -71,14 +70,9 @@ impl MeshError {
     pub(crate) fn is_unhandled(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Tls { .. } | Self::Open { .. } | Self::Refused { .. } => true,
-            Self::Stream { source, .. } => is_unhandled(source),
+            Self::Stream { .. } => false,
         }
     }
-}
-
-/// RFC 9113 8.7: REFUSED_STREAM, and GOAWAY with a lower stream id, say that nothing was processed.
-pub(crate) fn is_unhandled(error: &h2::Error) -> bool {
-    error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
 impl MeshPeer {
@@ -133,21 +127,14 @@ impl MeshPeer {
     /// With whether the peer may have handled it, see [`MeshError::is_unhandled`].
     pub(crate) async fn request(
         &self,
-        request: Request<Body>,
+        request: &mut Request<Body>,
         patience: Patience,
     ) -> Result<Response<Body>, MeshError> {
-        let mut sender = self.sender(patience).await?;
-        let (parts, body) = request.into_parts();
-        let ends = http_body::Body::is_end_stream(&body);
-        let (response, send) =
-            sender.send_request(Request::from_parts(parts, ()), ends).map_err(|error| self.stream_error(error))?;
-        if !ends {
-            spawn_local(send_body(body, send));
-        }
-        let response = response.await.map_err(|error| self.stream_error(error))?;
-        let (parts, stream) = response.into_parts();
-        let body = MeshBody::new(stream, &parts.headers);
-        Ok(Response::from_parts(parts, body.into()))
+        let (sender, address) = (self.sender(patience).await?, self.address);
+        http2::client::send(sender, request).await.map_err(|failed| match failed {
+            Failed { error: source, unhandled: true } => MeshError::Open { address, source },
+            Failed { error: source, unhandled: false } => MeshError::Stream { address, source },
+        })
     }
 
     /// The connection, dialled anew where there is none, it takes no more streams, or is too old.
@@ -196,25 +183,10 @@ impl MeshPeer {
             .map_err(|source| MeshError::Connect { address, source })?;
         let tls_error = |source| MeshError::Tls { address, expected: self.expected.clone(), source };
         let name = weft_certs::tls::server_name(&self.expected);
-        let stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await.map_err(tls_error)?;
-        let (sender, mut connection) =
-            builder().handshake(stream).await.map_err(|source| MeshError::Stream { address, source })?;
-        tracing::debug!(peer = %self.expected, %address, "mesh connection open");
-        spawn_local(async move {
-            let silent = ping::until_silent(connection.ping_pong());
-            tokio::select! {
-                ended = connection => match ended {
-                    Ok(()) => tracing::debug!(%address, "mesh connection closed"),
-                    Err(error) => tracing::debug!(%address, %error, "mesh connection broke"),
-                },
-                () = silent => tracing::warn!(%address, "the sidecar no longer answers pings; its connection is given up"),
-            }
-        });
-        Ok(sender)
-    }
-
-    fn stream_error(&self, source: h2::Error) -> MeshError {
-        MeshError::Stream { address: self.address, source }
+        let stream =
+            TlsConnector::from(Arc::clone(&self.tls)).connect(name, ReadAhead::new(stream)).await.map_err(tls_error)?;
+        let opened = http2::client::open(stream, builder(), format!("{} at {address}", self.expected)).await;
+        opened.map_err(|source| MeshError::Open { address, source })
     }
 
     fn refused<B>(&self, response: &Response<B>) -> MeshError {
@@ -224,36 +196,18 @@ impl MeshPeer {
     }
 }
 
-/// The settings that the calling side offers.
+/// What is particular to connections between sidecars.
 pub(super) fn builder() -> h2::client::Builder {
     let mut builder = h2::client::Builder::new();
     builder
-        .initial_window_size(super::STREAM_WINDOW)
-        .initial_connection_window_size(super::CONNECTION_WINDOW)
         .initial_max_send_streams(INITIAL_STREAMS)
-        .max_concurrent_streams(0)
         .max_frame_size(super::MAX_FRAME)
-        .max_header_list_size(super::MAX_HEADER_LIST)
-        .max_send_buffer_size(super::SEND_BUFFER)
         .max_pending_accept_reset_streams(super::MAX_PENDING_RESETS)
-        .max_concurrent_reset_streams(super::MAX_PENDING_RESETS)
-        .enable_push(false);
+        .max_concurrent_reset_streams(super::MAX_PENDING_RESETS);
     builder
 }
 
 fn authority(destination: SocketAddr) -> Uri {
     // An address is always an authority.
     Uri::try_from(destination.to_string()).unwrap_or_default()
-}
-
-/// The h2 error behind an error of another layer, if there is one.
-pub(crate) fn h2_cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a h2::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
 }

@@ -1,24 +1,19 @@
 //! The called side: what arrives on port 15008.
 
-use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
+use h2::RecvStream;
+use h2::server::{Builder, SendResponse};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::spawn_local;
 
-use super::{DESTINATION, MeshBody, PROTOCOL, PROTOCOL_HTTP1, Tunnel, ping, send_body};
+use super::{DESTINATION, PROTOCOL, PROTOCOL_HTTP1, Tunnel};
 use crate::drain::Drain;
 use crate::path::answer::REASON;
 use crate::path::body::Body;
-
-/// How long the settings of a new connection may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+use crate::path::http2::{self, server::start};
 
 /// Takes what arrives on the connections of one peer.
 pub(crate) trait MeshListener {
@@ -58,47 +53,19 @@ where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     L: MeshListener + 'static,
 {
-    let handshake = h2::server::Builder::new()
-        .initial_window_size(super::STREAM_WINDOW)
-        .initial_connection_window_size(super::CONNECTION_WINDOW)
+    let mut builder = Builder::new();
+    builder
         .max_concurrent_streams(super::MAX_STREAMS)
         .max_frame_size(super::MAX_FRAME)
-        .max_header_list_size(super::MAX_HEADER_LIST)
-        .max_send_buffer_size(super::SEND_BUFFER)
         .max_pending_accept_reset_streams(super::MAX_PENDING_RESETS)
-        .max_concurrent_reset_streams(super::MAX_PENDING_RESETS)
-        .handshake::<_, Bytes>(io);
-    let mut connection = match tokio::time::timeout(HANDSHAKE, handshake).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return tracing::debug!(%error, "a peer's HTTP/2 handshake failed"),
-        Err(_) => return tracing::debug!("a peer's HTTP/2 handshake took too long"),
-    };
-    let silent = ping::until_silent(connection.ping_pong());
-    tokio::pin!(silent);
-    let draining = Cell::new(false);
-    loop {
-        let accepted = tokio::select! {
-            accepted = connection.accept() => accepted,
-            () = drain.started(), if !draining.get() => {
-                draining.set(true);
-                connection.graceful_shutdown();
-                continue;
-            }
-            () = &mut silent => return tracing::debug!("a peer no longer answers pings; its connection is given up"),
-        };
-        match accepted {
-            Some(Ok((request, respond))) => {
-                let listener = Rc::clone(&listener);
-                spawn_local(async move { serve_stream(&*listener, request, respond).await });
-            }
-            Some(Err(error)) => return tracing::debug!(%error, "a peer's mesh connection broke"),
-            None => return,
-        }
-    }
+        .max_concurrent_reset_streams(super::MAX_PENDING_RESETS);
+    http2::server::serve_streams(io, builder, &drain, |request, respond| serve_stream(&listener, request, respond))
+        .await;
 }
 
-async fn serve_stream<L: MeshListener>(
-    listener: &L,
+/// Starts what serves a stream.
+fn serve_stream<L: MeshListener + 'static>(
+    listener: &Rc<L>,
     mut request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
@@ -111,36 +78,19 @@ async fn serve_stream<L: MeshListener>(
     let Some(destination) = destination else {
         return refuse(&mut respond, StatusCode::BAD_REQUEST, "no_destination");
     };
-    if is_tunnel {
-        let http1 = request.headers().get(PROTOCOL).is_some_and(|value| value == PROTOCOL_HTTP1);
-        let tunnel = TunnelRequest { respond, stream: request.into_body() };
-        return if http1 {
-            listener.http1(destination, tunnel).await
-        } else {
-            listener.opaque(destination, tunnel).await
-        };
+    let listener = Rc::clone(listener);
+    if !is_tunnel {
+        return start(async move {
+            let handle = async |request| listener.request(destination, request).await;
+            http2::server::answer(request, respond, &handle).await;
+        });
     }
-    let (parts, stream) = request.into_parts();
-    let body = MeshBody::new(stream, &parts.headers);
-    let request = Request::from_parts(parts, body.into());
-    let response = tokio::select! {
-        response = listener.request(destination, request) => response,
-        _ = std::future::poll_fn(|cx| respond.poll_reset(cx)) => return,
-    };
-    answer(response, respond).await;
-}
-
-async fn answer(response: Response<Body>, mut respond: SendResponse<Bytes>) {
-    let (mut parts, body) = response.into_parts();
-    parts.version = http::Version::HTTP_2;
-    let ends = http_body::Body::is_end_stream(&body);
-    match respond.send_response(Response::from_parts(parts, ()), ends) {
-        Ok(stream) if !ends => send_body(body, stream).await,
-        Ok(_) => {}
-        Err(error) => {
-            tracing::debug!(%error, "a response could not be sent to the peer");
-            respond.send_reset(Reason::INTERNAL_ERROR);
-        }
+    let http1 = request.headers().get(PROTOCOL).is_some_and(|value| value == PROTOCOL_HTTP1);
+    let tunnel = TunnelRequest { respond, stream: request.into_body() };
+    if http1 {
+        start(async move { listener.http1(destination, tunnel).await });
+    } else {
+        start(async move { listener.opaque(destination, tunnel).await });
     }
 }
 

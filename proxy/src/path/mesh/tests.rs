@@ -12,9 +12,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::{LocalSet, spawn_local};
 
 use super::client::builder;
-use super::{DESTINATION, MeshBody, MeshListener, Tunnel, TunnelRequest, send_body, serve_connection};
+use super::{DESTINATION, MeshListener, Tunnel, TunnelRequest, serve_connection};
 use crate::drain::{self, Drainer};
 use crate::path::body::Body;
+use crate::path::http2::{Http2Body, client, send_body};
 
 const POD: &str = "10.1.0.7:8080";
 
@@ -76,8 +77,7 @@ async fn with_connection<F: Future>(test: impl FnOnce(SendRequest<Bytes>, Draine
             let (near, far) = tokio::io::duplex(1 << 20);
             let (drainer, drain) = drain::channel();
             spawn_local(serve_connection(far, Rc::new(Listener::default()), drain));
-            let (sender, connection) = builder().handshake(near).await.unwrap();
-            spawn_local(connection);
+            let sender = client::open(near, builder(), "the peer".to_owned()).await.unwrap();
             test(sender, drainer).await
         })
         .await
@@ -190,7 +190,7 @@ async fn a_request_is_a_stream_with_its_trailers() {
         send.send_trailers(http::HeaderMap::from_iter([("checksum".parse().unwrap(), "7".parse().unwrap())])).unwrap();
         let response = response.await.unwrap();
         let (parts, stream) = response.into_parts();
-        let collected = MeshBody::new(stream, &parts.headers).collect().await.unwrap();
+        let collected = Http2Body::new(stream, &parts.headers).collect().await.unwrap();
         assert_eq!(collected.trailers().unwrap()["checksum"], "7");
         assert_eq!(collected.to_bytes(), "payload");
     })
@@ -231,7 +231,7 @@ async fn a_body_is_sent_whole() {
         let (response, send) = sender.send_request(request, false).unwrap();
         spawn_local(send_body(Body::text("what was said"), send));
         let (parts, stream) = response.await.unwrap().into_parts();
-        let received = MeshBody::new(stream, &parts.headers).collect().await.unwrap().to_bytes();
+        let received = Http2Body::new(stream, &parts.headers).collect().await.unwrap().to_bytes();
         assert_eq!(received, "what was said");
     })
     .await;

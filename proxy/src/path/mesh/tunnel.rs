@@ -107,6 +107,14 @@ impl Tunnel {
     }
 }
 
+impl Tunnel {
+    /// Breaks the stream off in both directions.
+    pub(crate) fn reset(&mut self) {
+        self.write_ended = true;
+        self.send.send_reset(Reason::CANCEL);
+    }
+}
+
 fn reset(error: h2::Error) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, error)
 }

@@ -20,7 +20,9 @@ use super::cluster::Core;
 use super::{http1, http2};
 use crate::discovery::Endpoint;
 use crate::path::body::Body;
-use crate::path::mesh::{self, MeshPeer, Tunnel};
+use crate::path::connection::Connection;
+use crate::path::http1::client::is_ordinary;
+use crate::path::mesh::{self, MeshPeer};
 use crate::path::socket;
 use crate::telemetry::metrics::RequestMetrics;
 use load::{Lease, Load};
@@ -85,12 +87,6 @@ impl Standing {
     }
 }
 
-/// An opened connection for bytes.
-pub(crate) enum Connection {
-    Socket(TcpStream),
-    Tunnel(Tunnel),
-}
-
 /// What a connection for bytes counts for as long as it is open: load on the endpoint, and one of the cluster's
 /// connections where those are limited.
 #[must_use = "the connection counts as closed when this is dropped"]
@@ -128,11 +124,11 @@ impl EndpointState {
     ///
     /// # Errors
     /// With whether the application may have seen the request.
-    pub(crate) async fn send(self: &Rc<Self>, request: Request<Body>) -> Result<Response<Body>, SendError> {
+    pub(crate) async fn send(self: &Rc<Self>, mut request: Request<Body>) -> Result<Response<Body>, SendError> {
         let mut lease = Lease::start(self);
         let sent = match request.version() {
-            Version::HTTP_2 => self.send_http2(request).await,
-            _ => self.send_http1(request).await.map(|(response, connection)| {
+            Version::HTTP_2 => self.send_http2(&mut request).await,
+            _ => self.send_http1(&mut request).await.map(|(response, connection)| {
                 lease.connection = Some(connection);
                 response
             }),
@@ -192,23 +188,25 @@ impl EndpointState {
         &self.standing
     }
 
-    async fn send_http1(&self, mut request: Request<Body>) -> Result<(Response<Body>, http1::Pooled), SendError> {
+    async fn send_http1(&self, request: &mut Request<Body>) -> Result<(Response<Body>, http1::Pooled), SendError> {
         // A pooled connection may just be closing; a request that it gives back untouched goes on to the next.
+        let kind = if is_ordinary(request) { http1::Kind::Ordinary } else { http1::Kind::Any };
         loop {
-            let (connection, is_new) = match self.http1.checkout() {
+            let (connection, is_new) = match self.http1.checkout(kind) {
                 Some(idle) => (idle, false),
-                None => self.http1_connection().await?,
+                // Boxed: it is rare, and its future large.
+                None => Box::pin(self.http1_connection(kind)).await?,
             };
             match http1::send(self.endpoint.address, connection, request).await {
                 Ok(answered) => return Ok(answered),
-                Err(http1::Failed { unsent: Some(untouched), .. }) if !is_new => request = *untouched,
+                Err(http1::Failed { is_unsent: true, .. }) if !is_new => {}
                 Err(failed) => return Err(failed.error),
             }
         }
     }
 
-    async fn send_http2(&self, mut request: Request<Body>) -> Result<Response<Body>, SendError> {
-        complete_uri(&mut request, self.endpoint.address);
+    async fn send_http2(&self, request: &mut Request<Body>) -> Result<Response<Body>, SendError> {
+        complete_uri(request, self.endpoint.address);
         let Some(peer) = &self.reach.mesh else {
             let http2 = self.http2.get_or_init(Box::default);
             let sender = match http2.usable(self.reach.max_age) {

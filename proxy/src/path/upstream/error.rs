@@ -18,6 +18,12 @@ pub(crate) enum SendError {
     /// The endpoint broke off.
     #[error("{address} broke off: {source}")]
     Http { address: SocketAddr, source: hyper::Error, unhandled: bool },
+    /// Likewise, or what it sent is not acceptable.
+    #[error("{address}: {source}")]
+    Http1 { address: SocketAddr, source: crate::path::http1::client::Error, unhandled: bool },
+    /// Likewise.
+    #[error("{address} broke off: {source}")]
+    Http2 { address: SocketAddr, source: h2::Error, unhandled: bool },
     /// The cluster has as many connections as it may have. Another endpoint of it would be refused alike.
     #[error(transparent)]
     Overflow(#[from] Overflow),
@@ -29,7 +35,7 @@ impl SendError {
         match self {
             Self::Connect { .. } | Self::Overflow(_) => true,
             Self::Mesh(error) => error.is_unhandled(),
-            Self::Http { unhandled, .. } => *unhandled,
+            Self::Http { unhandled, .. } | Self::Http1 { unhandled, .. } | Self::Http2 { unhandled, .. } => *unhandled,
         }
     }
 }

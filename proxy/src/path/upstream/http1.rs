@@ -2,19 +2,22 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::spawn_local;
 
 use super::SendError;
 use super::held::Held;
 use crate::path::body::Body;
+use crate::path::connection::Connection;
 use crate::path::http::{MAX_HEADER_BYTES, MAX_HEADERS};
+use crate::path::http1::{Wire, client};
 use crate::path::mesh::Ending;
 
 /// Shorter than the keep-alive time-out of the usual application servers (gunicorn has 2 s), so that a request hardly
@@ -39,11 +42,55 @@ struct Idle {
     since: Instant,
 }
 
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Ordinary requests, see [`http1`](crate::path::http1).
+    Ordinary,
+    /// Whatever hyper makes of a request.
+    Any,
+}
+
 /// A connection that is not in use.
-pub(super) struct Pooled {
+pub(super) enum Pooled {
+    Ordinary(Rc<Wire>),
+    Any(Hyper),
+}
+
+/// hyper's handle to a connection.
+pub(super) struct Hyper {
     sender: SendRequest<Body>,
     ending: Option<Ending>,
     opened: Instant,
+}
+
+impl Pooled {
+    fn is_for(&self, kind: Kind) -> bool {
+        matches!((self, kind), (Self::Ordinary(_), Kind::Ordinary) | (Self::Any(_), Kind::Any))
+    }
+
+    /// Whether a request can be sent now.
+    fn is_ready(&self) -> bool {
+        match self {
+            Self::Ordinary(wire) => wire.is_idle(),
+            Self::Any(hyper) => hyper.sender.is_ready(),
+        }
+    }
+
+    /// Whether the other side has closed it, as far as that is known.
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Ordinary(wire) => !wire.is_idle(),
+            Self::Any(hyper) => hyper.sender.is_closed(),
+        }
+    }
+
+    fn opened(&self) -> Instant {
+        match self {
+            Self::Ordinary(wire) => wire.opened,
+            Self::Any(hyper) => hyper.opened,
+        }
+    }
 }
 
 /// Those who wait for a connection to become idle.
@@ -59,27 +106,29 @@ impl Pool {
         Self { idle: RefCell::default(), patience, max_age, freed: OnceCell::new() }
     }
 
-    /// The most recently used connection that is still good.
-    pub(super) fn checkout(&self) -> Option<Pooled> {
+    /// The most recently used connection of a kind that is still good.
+    pub(super) fn checkout(&self, kind: Kind) -> Option<Pooled> {
         let mut idle = self.idle.borrow_mut();
         loop {
-            let connection = idle.pop()?.connection;
-            if connection.sender.is_ready() && !self.is_too_old(&connection, Instant::now()) {
+            let latest = idle.iter().rposition(|idle| idle.connection.is_for(kind))?;
+            let connection = idle.remove(latest).connection;
+            if connection.is_ready() && !self.is_too_old(&connection, Instant::now()) {
                 return Some(connection);
             }
         }
     }
 
-    /// The next connection that is given back.
-    pub(super) async fn next_idle(&self) -> Pooled {
+    /// The next connection that is given back, if it is of this kind. Of the other kind one is closed, to make room.
+    pub(super) async fn next_idle(&self, kind: Kind) -> Pooled {
         let freed = self.freed.get_or_init(Box::default);
         freed.waiting.set(freed.waiting.get() + 1);
         let _waiting = Waiting(freed);
         loop {
             freed.notify.notified().await;
-            if let Some(connection) = self.checkout() {
+            if let Some(connection) = self.checkout(kind) {
                 return connection;
             }
+            self.idle.borrow_mut().pop();
         }
     }
 
@@ -106,7 +155,7 @@ impl Pool {
     pub(super) fn give_back(&self, connection: Pooled) {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
-        if !connection.sender.is_closed() && idle.len() < MAX_IDLE && !self.is_too_old(&connection, now) {
+        if !connection.is_closed() && idle.len() < MAX_IDLE && !self.is_too_old(&connection, now) {
             idle.push(Idle { connection, since: now });
             if let Some(freed) = self.freed.get().filter(|freed| freed.waiting.get() > 0) {
                 freed.notify.notify_one();
@@ -116,14 +165,14 @@ impl Pool {
 
     fn retain(&self, keep: impl Fn(&Idle) -> bool) {
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|idle| !idle.connection.sender.is_closed() && keep(idle));
+        idle.retain(|idle| !idle.connection.is_closed() && keep(idle));
         if idle.is_empty() && idle.capacity() > 0 {
             idle.shrink_to_fit();
         }
     }
 
     fn is_too_old(&self, connection: &Pooled, now: Instant) -> bool {
-        self.max_age.is_some_and(|max| now.duration_since(connection.opened) >= max)
+        self.max_age.is_some_and(|max| now.duration_since(connection.opened()) >= max)
     }
 }
 
@@ -135,45 +184,66 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Makes an HTTP/1 connection of a byte stream.
-pub(super) async fn handshake<I>(
-    io: I,
+/// Makes an HTTP/1 connection of a connection for bytes.
+pub(super) async fn handshake(
+    kind: Kind,
+    connection: Connection,
     permit: Option<OwnedSemaphorePermit>,
-    ending: Option<Ending>,
-) -> hyper::Result<Pooled>
-where
-    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+) -> hyper::Result<Pooled> {
+    if kind == Kind::Ordinary {
+        return Ok(Pooled::Ordinary(Rc::new(Wire::new(connection, Bytes::new(), permit))));
+    }
+    let ending = match &connection {
+        Connection::Socket(_) => None,
+        Connection::Tunnel(tunnel) => Some(tunnel.ending()),
+    };
     let mut builder = Builder::new();
     builder.preserve_header_case(true).max_headers(MAX_HEADERS).max_header_size(MAX_HEADER_BYTES);
-    let (sender, connection) = builder.handshake(TokioIo::new(Held::new(io, permit))).await?;
+    let (sender, connection) = builder.handshake(TokioIo::new(Held::new(connection, permit))).await?;
     spawn_local(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "an upstream HTTP/1 connection broke");
         }
     });
-    Ok(Pooled { sender, ending, opened: Instant::now() })
+    Ok(Pooled::Any(Hyper { sender, ending, opened: Instant::now() }))
 }
 
-/// A request that was not answered; given back where nothing of it was written.
+/// A request that was not answered.
 pub(super) struct Failed {
     pub(super) error: SendError,
-    pub(super) unsent: Option<Box<Request<Body>>>,
+    /// Nothing of it was written, and it can be sent again as it is.
+    pub(super) is_unsent: bool,
 }
 
-/// Sends a request. The connection is free again when the answer was read to its end.
+/// Sends a request, which is taken. The connection is free again when the answer was read to its end.
 pub(super) async fn send(
     address: SocketAddr,
-    mut connection: Pooled,
-    request: Request<Body>,
+    connection: Pooled,
+    request: &mut Request<Body>,
 ) -> Result<(Response<Body>, Pooled), Failed> {
-    match connection.sender.try_send_request(request).await {
-        Ok(response) => Ok((response.map(Body::from), connection)),
-        Err(mut error) => {
-            let unsent = error.take_message().map(Box::new);
-            let ended_cleanly = connection.ending.is_some_and(|ending| ending.is_clean());
-            let unhandled = unsent.is_some() || ended_cleanly;
-            Err(Failed { error: SendError::Http { address, source: error.into_error(), unhandled }, unsent })
-        }
+    match connection {
+        Pooled::Ordinary(wire) => match client::send(&wire, request).await {
+            Ok(response) => Ok((response, Pooled::Ordinary(wire))),
+            Err(client::Failed { error: source, is_unsent }) => {
+                let unhandled = is_unsent || ended_cleanly(wire.ending.as_ref());
+                Err(Failed { error: SendError::Http1 { address, source, unhandled }, is_unsent })
+            }
+        },
+        // Boxed: it is rare and its future is large.
+        Pooled::Any(mut hyper) => match Box::pin(hyper.sender.try_send_request(std::mem::take(request))).await {
+            Ok(response) => Ok((response.map(Body::from), Pooled::Any(hyper))),
+            Err(mut error) => {
+                let unsent = error.take_message();
+                let is_unsent = unsent.is_some();
+                unsent.into_iter().for_each(|unsent| *request = unsent);
+                let unhandled = is_unsent || ended_cleanly(hyper.ending.as_ref());
+                Err(Failed { error: SendError::Http { address, source: error.into_error(), unhandled }, is_unsent })
+            }
+        },
     }
+}
+
+/// Whether the peer's sidecar says that it has handled nothing of what it did not answer.
+fn ended_cleanly(ending: Option<&Ending>) -> bool {
+    ending.is_some_and(Ending::is_clean)
 }

@@ -6,7 +6,9 @@ use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::EndpointState;
+use crate::path::connection::Connection;
 use crate::path::upstream::held::Held;
+use crate::path::upstream::http1::Kind;
 use crate::path::upstream::limits::Limiter;
 use crate::path::upstream::{SendError, http1, http2};
 
@@ -34,17 +36,17 @@ impl EndpointState {
     }
 
     /// A connection for HTTP/1, and whether it is a new one.
-    pub(super) async fn http1_connection(&self) -> Result<(http1::Pooled, bool), SendError> {
-        let Some(limiter) = self.limiter() else { return Ok((self.connect_http1(None).await?, true)) };
+    pub(super) async fn http1_connection(&self, kind: Kind) -> Result<(http1::Pooled, bool), SendError> {
+        let Some(limiter) = self.limiter() else { return Ok((self.connect_http1(kind, None).await?, true)) };
         let permit = match limiter.try_connection() {
             Some(permit) => Some(permit),
             // Boxed: waiting is rare and its future is large.
-            None => match Box::pin(self.permit_or_idle(limiter)).await? {
+            None => match Box::pin(self.permit_or_idle(kind, limiter)).await? {
                 Slot::New(permit) => permit,
                 Slot::Idle(idle) => return Ok((idle, false)),
             },
         };
-        Ok((self.connect_http1(permit).await?, true))
+        Ok((self.connect_http1(kind, permit).await?, true))
     }
 
     /// Opens the connection for HTTP/2, or waits for who does.
@@ -74,7 +76,7 @@ impl EndpointState {
             }
         };
         let stream = Held::new(self.dial().await?, permit);
-        http2.open(stream).await.map_err(|source| SendError::Http { address, source, unhandled: true })
+        http2.open(address, stream).await.map_err(|source| SendError::Http2 { address, source, unhandled: true })
     }
 
     /// Leave to open a connection for bytes.
@@ -112,24 +114,27 @@ impl EndpointState {
         self.http1.give_back(connection);
     }
 
-    async fn connect_http1(&self, permit: Option<OwnedSemaphorePermit>) -> Result<http1::Pooled, SendError> {
-        let connected = match &self.reach.mesh {
+    async fn connect_http1(
+        &self,
+        kind: Kind,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<http1::Pooled, SendError> {
+        let connection = match &self.reach.mesh {
             Some(peer) => {
-                let tunnel = Box::pin(peer.tunnel(self.endpoint.address, true, self.patience())).await?;
-                let ending = tunnel.ending();
-                http1::handshake(tunnel, permit, Some(ending)).await
+                Connection::Tunnel(Box::pin(peer.tunnel(self.endpoint.address, true, self.patience())).await?)
             }
-            None => http1::handshake(self.dial().await?, permit, None).await,
+            None => Connection::Socket(self.dial().await?),
         };
+        let connected = http1::handshake(kind, connection, permit).await;
         connected.map_err(|source| SendError::Http { address: self.endpoint.address, source, unhandled: true })
     }
 
     /// Waits for leave to open a connection for HTTP/1, or for one that becomes idle.
-    async fn permit_or_idle(&self, limiter: &Limiter) -> Result<Slot, SendError> {
+    async fn permit_or_idle(&self, kind: Kind, limiter: &Limiter) -> Result<Slot, SendError> {
         let _waiting = limiter.wait()?;
         tokio::select! {
             permit = limiter.connection() => Ok(Slot::New(permit)),
-            idle = self.http1.next_idle() => Ok(Slot::Idle(idle)),
+            idle = self.http1.next_idle(kind) => Ok(Slot::Idle(idle)),
             () = tokio::time::sleep(self.reach.timeout) => Err(limiter.no_connection().into()),
         }
     }

@@ -12,9 +12,10 @@ use tonic_health::pb::health_client::HealthClient;
 use weft_rules::health::Probe;
 
 use crate::path::body::Body;
+use crate::path::connection::Connection;
 use crate::path::discard::discard;
 use crate::path::upstream::grpc::{CallError, GrpcEndpoint};
-use crate::path::upstream::{Connection, EndpointState, SendError};
+use crate::path::upstream::{EndpointState, SendError};
 
 /// As what the probes show up in access logs.
 const AGENT: HeaderValue = HeaderValue::from_static("weft-health-check");

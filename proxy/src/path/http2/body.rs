@@ -1,4 +1,4 @@
-//! Bodies on streams of their own.
+//! Bodies of messages on HTTP/2 streams.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,14 +10,14 @@ use http_body_util::BodyExt as _;
 
 use crate::path::body::{Body, BodyError};
 
-/// A body that arrives on a mesh stream. The window opens as frames are taken.
-pub(crate) struct MeshBody {
+/// A body that arrives on a stream. The window opens as frames are taken.
+pub(crate) struct Http2Body {
     stream: RecvStream,
     length: Option<u64>,
     data_ended: bool,
 }
 
-impl MeshBody {
+impl Http2Body {
     /// `length` is that of the message's `content-length`, if it has one.
     pub(crate) fn new(stream: RecvStream, headers: &http::HeaderMap) -> Self {
         let length = headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -25,7 +25,7 @@ impl MeshBody {
     }
 }
 
-impl HttpBody for MeshBody {
+impl HttpBody for Http2Body {
     type Data = Bytes;
     type Error = h2::Error;
 
@@ -117,8 +117,7 @@ async fn send_data(mut data: Bytes, last: bool, stream: &mut SendStream<Bytes>) 
 
 fn reason(error: &BodyError) -> Reason {
     let h2_error = match error {
-        BodyError::Mesh(error) => Some(error),
-        BodyError::Edge(error) => std::error::Error::source(error).and_then(|source| source.downcast_ref()),
+        BodyError::Http2(error) => Some(error),
         _ => None,
     };
     h2_error.and_then(h2::Error::reason).unwrap_or(Reason::CANCEL)

@@ -1,4 +1,4 @@
-//! Notices a mesh connection whose peer is gone without a word.
+//! Notices a connection whose peer is gone without a word.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Ends when the peer no longer answers.
-pub(super) async fn until_silent(ping_pong: Option<PingPong>) {
+pub(in crate::path) async fn until_silent(ping_pong: Option<PingPong>) {
     let Some(mut ping_pong) = ping_pong else { return std::future::pending().await };
     loop {
         tokio::time::sleep(INTERVAL).await;
