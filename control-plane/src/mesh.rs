@@ -234,11 +234,26 @@ impl Mesh {
         if let Some(node) = node {
             return Some(node.zone.clone());
         }
-        let mut endpoints = pod.addresses.iter().flat_map(|at| {
+        self.endpoints_at(&pod.addresses).map(|endpoint| &endpoint.zone).find(|zone| !zone.is_empty()).cloned()
+    }
+
+    /// The node that a pod is on, as it says itself, or an EndpointSlice.
+    pub(crate) fn node_of<'a>(&'a self, pod: &'a Pod) -> Option<&'a Arc<str>> {
+        let of_slices = self.endpoints_at(&pod.addresses).map(|endpoint| &endpoint.node);
+        [&pod.node].into_iter().chain(of_slices).find(|node| !node.is_empty())
+    }
+
+    /// The node that an endpoint is on, as its slice says, or its pod.
+    pub(crate) fn node_of_endpoint<'a>(&'a self, endpoint: &'a Endpoint) -> Option<&'a Arc<str>> {
+        let of_pod = self.pod_at(endpoint.address).map(|pod| &pod.node);
+        [&endpoint.node].into_iter().chain(of_pod).find(|node| !node.is_empty())
+    }
+
+    fn endpoints_at<'a>(&'a self, addresses: &'a [IpAddr]) -> impl Iterator<Item = &'a Endpoint> {
+        addresses.iter().flat_map(|at| {
             let slices = self.index.slices_by_address.of(at).iter();
             slices.flat_map(|slice| &slice.endpoints).filter(move |endpoint| endpoint.address == *at)
-        });
-        endpoints.find(|endpoint| !endpoint.zone.is_empty()).map(|endpoint| endpoint.zone.clone())
+        })
     }
 
     /// The Services that a pod is an endpoint of, ready or not, at an address that is its own.

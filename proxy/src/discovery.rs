@@ -31,6 +31,6 @@ pub(crate) use directory::{Answer, Counts, Directory};
 pub(crate) use snapshot::Snapshot;
 pub(crate) use state::ResourceState;
 pub(crate) use values::{
-    Cluster, ClusterCounters, ClusterPolicy, Destination, Endpoint, EndpointHealth, Endpoints, GlobalRule, Mtls,
+    Cluster, ClusterCounters, ClusterPolicy, Destination, Endpoint, EndpointHealth, Endpoints, GlobalRule, Mtls, Place,
     PortPolicy, Protocol, RateLimits, Traffic,
 };

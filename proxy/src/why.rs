@@ -272,6 +272,8 @@ pub struct EndpointStep {
     pub workload: String,
     /// The zone; empty if not told.
     pub zone: String,
+    /// The node; told where endpoints on the own node come first, else empty.
+    pub node: String,
     /// Whom its sidecar must prove to be; `None`: it has none, and gets plaintext.
     pub identity: Option<String>,
     /// Whether it gets nothing new while other endpoints are there.

@@ -138,7 +138,7 @@ impl Worker {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            self.upstreams.maintain(Instant::now(), &self.directory.inbound().zone);
+            self.upstreams.maintain(Instant::now(), &self.directory.inbound().place);
             self.telemetry.metrics.maintain();
         }
     }

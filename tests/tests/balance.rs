@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         trial("balance: Maglev keeps a key's pod, as pods go", LIMIT, maglev),
         trial("balance: a cookie that is made keeps its pod", LIMIT, cookie),
         trial("balance: the same zone first, another if there is none", LIMIT, zones),
+        trial("balance: the same node first, then its zone, then any", LIMIT, nodes),
+        trial("balance: the own node's endpoints and no others", LIMIT, local),
         trial("balance: a new endpoint starts slowly", LIMIT, slow_start),
         trial("balance: a session stays, in a cookie or in a header", LIMIT, sessions),
     ])
@@ -162,16 +164,12 @@ async fn cookie(world: World) -> Result<()> {
     Ok(())
 }
 
-/// The Service `near`, by hand: its endpoints have zones.
-fn zoned(world: &World, pods: &[(&Pod, &str)]) -> Result<std::net::SocketAddr> {
-    let endpoints = pods.iter().map(|(pod, zone)| {
-        let ip = pod.address(HTTP_TARGET).ip();
-        format!(
-            "{{addresses: [\"{ip}\"], zone: {zone}, targetRef: {{kind: Pod, name: {}, namespace: default}}}}",
-            pod.name()
-        )
-    });
-    let endpoints: Vec<String> = endpoints.collect();
+/// A pod, its zone and its node.
+type Placed<'a> = (&'a Pod, &'a str, &'a str);
+
+/// The Service `near`, by hand: it has this in its specification, and its endpoints have zones and nodes.
+fn placed(world: &World, said: &str, pods: &[Placed<'_>]) -> Result<std::net::SocketAddr> {
+    let endpoints: Vec<String> = pods.iter().map(endpoint).collect();
     world.apply(
         "near.yaml",
         &format!(
@@ -182,7 +180,7 @@ metadata: {{name: near, namespace: default}}
 spec:
   clusterIP: 10.96.9.1
   clusterIPs: [10.96.9.1]
-  trafficDistribution: PreferSameZone
+  {said}
   ports: [{{name: http, port: 80, targetPort: {HTTP_TARGET}}}]
 ---
 apiVersion: discovery.k8s.io/v1
@@ -198,38 +196,79 @@ endpoints: [{}]
     Ok("10.96.9.1:80".parse()?)
 }
 
-async fn zones(world: World) -> Result<()> {
-    let cast = Cast::start(&world, &PODS, "").await?;
-    let (first, second, third) = (cast.pod(0)?, cast.pod(1)?, cast.pod(2)?);
-    // `web` is in a zone by being an endpoint there itself.
-    let (web, near) = (&cast.web, [(first, "a"), (second, "a"), (third, "b")]);
-    world.apply("web-zone.yaml", &zone_of(web, "a"))?;
-    let address = zoned(&world, &near)?;
-    let sample = async || {
+fn endpoint((pod, zone, node): &Placed<'_>) -> String {
+    let (name, ip) = (pod.name(), pod.address(HTTP_TARGET).ip());
+    let target = format!("targetRef: {{kind: Pod, name: {name}, namespace: default}}");
+    format!("{{addresses: [\"{ip}\"], zone: {zone}, nodeName: {node}, {target}}}")
+}
+
+/// `web` asks the Service `near` until the pods that answer are these.
+async fn answers_of(cast: &Cast, what: &str, near: std::net::SocketAddr, expected: &[&Pod]) -> Result<()> {
+    let expected: BTreeSet<&str> = expected.iter().map(|pod| pod.name()).collect();
+    wait_until(what, SOON, async || {
         cast.stage.take();
         for _ in 0..30 {
-            client::ask(web, address, get("/")?).await?.expect(200, "")?;
+            client::ask(&cast.web, near, get("/")?).await?.expect(200, "")?;
         }
-        anyhow::Ok(cast.stage.take_counts())
-    };
-    wait_until("the other zone to be left alone", SOON, async || {
-        let counts = sample().await?;
-        ensure!(!counts.contains_key(third.name()) && counts.len() == 2, "{counts:?}");
-        Ok(())
-    })
-    .await?;
-    zoned(&world, &[(third, "b")])?;
-    wait_until("the other zone to do, where there is no other", SOON, async || {
-        let counts = sample().await?;
-        ensure!(counts.len() == 1 && counts.contains_key(third.name()), "{counts:?}");
+        let counts = cast.stage.take_counts();
+        ensure!(counts.keys().map(String::as_str).eq(expected.iter().copied()), "{counts:?}");
         Ok(())
     })
     .await
 }
 
-/// A slice that says in which zone the pod is.
-fn zone_of(pod: &Pod, zone: &str) -> String {
-    let (name, ip) = (pod.name(), pod.address(HTTP).ip());
+async fn zones(world: World) -> Result<()> {
+    let cast = Cast::start(&world, &PODS, "").await?;
+    let (first, second, third) = (cast.pod(0)?, cast.pod(1)?, cast.pod(2)?);
+    world.apply("web-place.yaml", &place_of(&(&cast.web, "a", "n9")))?;
+    let said = "trafficDistribution: PreferSameZone";
+    let near = placed(&world, said, &[(first, "a", "n1"), (second, "a", "n9"), (third, "b", "n3")])?;
+    answers_of(&cast, "the other zone to be left alone", near, &[first, second]).await?;
+    placed(&world, said, &[(third, "b", "n3")])?;
+    answers_of(&cast, "the other zone to do, where there is no other", near, &[third]).await
+}
+
+async fn nodes(world: World) -> Result<()> {
+    let cast = Cast::start(&world, &PODS, "").await?;
+    let (first, second, third) = (cast.pod(0)?, cast.pod(1)?, cast.pod(2)?);
+    world.apply("web-place.yaml", &place_of(&(&cast.web, "a", "n1")))?;
+    let said = "trafficDistribution: PreferSameNode";
+    let near = placed(&world, said, &[(first, "a", "n1"), (second, "a", "n2"), (third, "b", "n3")])?;
+    answers_of(&cast, "the other nodes to be left alone", near, &[first]).await?;
+    let why = cast.weft(&["why", "web", "near:80"]).await?;
+    ensure!(why.contains("PreferSameNode") && why.contains("ZONE/NODE") && why.contains("a/n1"), "{why}");
+    placed(&world, said, &[(second, "a", "n2"), (third, "b", "n3")])?;
+    answers_of(&cast, "the own zone to come next", near, &[second]).await?;
+    placed(&world, said, &[(third, "b", "n3")])?;
+    answers_of(&cast, "any other to do, where there is none", near, &[third]).await
+}
+
+async fn local(world: World) -> Result<()> {
+    let cast = Cast::start(&world, &PODS, "").await?;
+    let (first, second, third) = (cast.pod(0)?, cast.pod(1)?, cast.pod(2)?);
+    world.apply("web-place.yaml", &place_of(&(&cast.web, "a", "n1")))?;
+    let said = "internalTrafficPolicy: Local";
+    let near = placed(&world, said, &[(first, "a", "n1"), (second, "a", "n2"), (third, "a", "n1")])?;
+    answers_of(&cast, "the other node to be left alone", near, &[first, third]).await?;
+    placed(&world, said, &[(second, "a", "n2")])?;
+    wait_until("nobody to be asked, where none is on the node", SOON, async || {
+        client::ask(&cast.web, near, get("/")?).await?.expect(503, "").map(drop)
+    })
+    .await?;
+    cast.stage.take();
+    for _ in 0..20 {
+        client::ask(&cast.web, near, get("/")?).await?.expect(503, "")?;
+    }
+    ensure!(cast.stage.take_counts().is_empty(), "another node was asked");
+    let why = cast.weft(&["why", "web", "near:80"]).await?;
+    ensure!(why.contains("internalTrafficPolicy") && why.contains("no endpoint on the pod's node"), "{why}");
+    placed(&world, "internalTrafficPolicy: Cluster", &[(second, "a", "n2")])?;
+    answers_of(&cast, "the other node to do, where that is allowed", near, &[second]).await
+}
+
+/// A slice that says where a pod is.
+fn place_of(placed: &Placed<'_>) -> String {
+    let name = placed.0.name();
     format!(
         "
 apiVersion: v1
@@ -242,8 +281,9 @@ kind: EndpointSlice
 metadata: {{name: {name}-1, namespace: default, labels: {{kubernetes.io/service-name: {name}}}}}
 addressType: IPv4
 ports: [{{name: http, port: 8080}}]
-endpoints: [{{addresses: [\"{ip}\"], zone: {zone}, targetRef: {{kind: Pod, name: {name}, namespace: default}}}}]
-"
+endpoints: [{}]
+",
+        endpoint(placed)
     )
 }
 

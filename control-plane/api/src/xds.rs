@@ -28,8 +28,14 @@ pub const METADATA_MTLS: &str = "mtls";
 
 /// Metadata of a route and of a cluster: the manifest that says so, such as `HTTPRoute shop/api rules[2]`.
 pub const METADATA_MANIFEST: &str = "manifest";
+/// Metadata of a cluster: `Local` where a client is sent the endpoints on its own node alone.
+pub const METADATA_INTERNAL_TRAFFIC: &str = "internal_traffic_policy";
+/// Metadata of a cluster: `PreferSameNode` where the endpoints' `sub_zone` tells their node.
+pub const METADATA_LOCALITY: &str = "locality";
 /// Metadata of the inbound listener's `default_filter_chain`: the zone that the pod itself is in.
 pub const METADATA_ZONE: &str = "zone";
+/// Metadata beside it: the node that the pod itself is on.
+pub const METADATA_NODE: &str = "node";
 /// Metadata by which a rate limit's action means the identity of the caller's sidecar.
 pub const METADATA_PEER: &str = "peer";
 /// The cluster of connections that must not go anywhere. There is none of that name: they are reset.

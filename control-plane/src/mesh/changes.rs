@@ -9,7 +9,7 @@
 //! Node ───────────> the inbound listeners of its pods: their zone
 //! route ──────────> its Services' listeners and routes
 //! split ──────────> its Service's listeners and routes
-//! TrafficPolicy ──> its Services' clusters and routes; with rate limits, the inbound listeners of their pods
+//! TrafficPolicy ──> its Services' clusters and routes; with a locality, their endpoints; with rate limits, the inbound listeners of their pods
 //! ReferenceGrant, FaultInjection ──> what the routes that refer to them touch
 //! ```
 
@@ -146,17 +146,17 @@ impl Finder<'_> {
     /// A slice that came, went or changed: its Service's endpoints, and what is known of the pods that it lists by it.
     fn slice(&mut self, old: Option<&Arc<EndpointSlice>>, new: Option<&Arc<EndpointSlice>>) {
         [old, new].into_iter().flatten().for_each(|slice| self.endpoints_of(&slice.service));
-        let listed = |slice: Option<&Arc<EndpointSlice>>| -> BTreeSet<(IpAddr, Arc<str>)> {
+        let listed = |slice: Option<&Arc<EndpointSlice>>| -> BTreeSet<(IpAddr, Arc<str>, Arc<str>)> {
             let endpoints = slice.into_iter().flat_map(|slice| &slice.endpoints);
-            endpoints.map(|endpoint| (endpoint.address, Arc::clone(&endpoint.zone))).collect()
+            endpoints.map(|at| (at.address, Arc::clone(&at.zone), Arc::clone(&at.node))).collect()
         };
         let (before, after) = (listed(old), listed(new));
         let same = |(old, new): (&Arc<EndpointSlice>, &Arc<EndpointSlice>)| {
             (&old.service, &old.ports) == (&new.service, &new.ports)
         };
         let touched: Vec<IpAddr> = match old.zip(new).is_some_and(same) {
-            true => before.symmetric_difference(&after).map(|(address, _)| *address).collect(),
-            false => before.iter().chain(&after).map(|(address, _)| *address).collect(),
+            true => before.symmetric_difference(&after).map(|(address, ..)| *address).collect(),
+            false => before.iter().chain(&after).map(|(address, ..)| *address).collect(),
         };
         touched.into_iter().for_each(|address| self.dialled_pod(address));
     }
@@ -193,6 +193,9 @@ impl Finder<'_> {
         let limits = !policy.local_limits.is_empty() || policy.global_limit.is_some();
         for target in &policy.targets {
             self.ports_of(&target.service, &[ResourceKind::Cluster]);
+            if policy.balance.locality.is_some() {
+                self.endpoints_of(&target.service);
+            }
             self.route_configurations_of(&target.service);
             if limits {
                 self.inbound_of(&target.service);

@@ -91,8 +91,10 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// The DNS name that a Service of type ExternalName stands for.
     pub external_name: Option<Arc<str>>,
-    /// Which zones its endpoints are taken from, as `trafficDistribution` says.
+    /// Which nodes and zones its endpoints are taken from, as `trafficDistribution` says.
     pub locality: Locality,
+    /// Whether a client has the endpoints on its own node and no others (`internalTrafficPolicy: Local`).
+    pub node_local: bool,
 }
 
 impl Service {
@@ -140,6 +142,8 @@ pub struct Endpoint {
     pub address: IpAddr,
     /// The zone; empty: unknown.
     pub zone: Arc<str>,
+    /// The node that it is on; empty: unknown.
+    pub node: Arc<str>,
     /// Whether it takes requests.
     pub state: EndpointState,
 }

@@ -62,7 +62,7 @@ pub struct Balance {
     pub hash_on: Vec<HashKey>,
     /// How a new endpoint is eased in.
     pub slow_start: Option<SlowStart>,
-    /// Which zones endpoints are taken from; `None`: as the Service's `trafficDistribution` says.
+    /// Which nodes and zones endpoints are taken from; `None`: as the Service's `trafficDistribution` says.
     pub locality: Option<Locality>,
     /// When fewer of a hundred endpoints are usable, all are used; 0: never.
     pub panic_percent: Option<u8>,
@@ -122,9 +122,11 @@ pub struct SlowStart {
     pub aggression: f64,
 }
 
-/// Which zones endpoints are taken from.
+/// Which nodes and zones endpoints are taken from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Locality {
+    /// The own node first, then the own zone, with overflow by load.
+    PreferSameNode,
     /// The own zone first, with overflow by load.
     PreferSameZone,
     /// All alike.

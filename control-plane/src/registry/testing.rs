@@ -7,6 +7,14 @@ use crate::mesh::Manifests;
 /// `web` calls `api`, of which `v1` and `v2` run; `api` calls `users`.
 pub(crate) const DEMO: &str = include_str!("testing/demo.yaml");
 
+/// The same, with nodes, and more said of the Service `api`: `web` and `api-v1` are on `n1`, `api-v2` is on `n2`.
+pub(crate) fn demo_on_nodes(of_api: &str) -> String {
+    let text = DEMO.replace("clusterIP: 10.96.0.10\n", &format!("clusterIP: 10.96.0.10\n  {of_api}\n"));
+    let text = text.replace("spec: {serviceAccountName: web,", "spec: {serviceAccountName: web, nodeName: n1,");
+    let text = text.replace("zone: a", "zone: a, nodeName: n1");
+    text.replace("zone: b", "zone: b, nodeName: n2")
+}
+
 /// What one file says, and what is wrong with it, whatever others say.
 pub(crate) fn read(text: &str) -> (Manifests, Vec<Fault>) {
     let merged = merged(text);

@@ -8,12 +8,12 @@ use std::time::Instant;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 use tonic::Status;
-use weft_api::names::{INBOUND_LISTENER, ServicePort};
+use weft_api::names::INBOUND_LISTENER;
 use weft_api::xds::ResourceKind;
 use weft_certs::spiffe::SpiffeId;
 
 use self::index::Index;
-use super::resources::{self, NodeRef, Resource};
+use super::resources::{self, NodeRef, Resource, Variants};
 use super::subscriber::Subscriber;
 use super::subscriptions::{LimitError, Names, Outgoing};
 use crate::mesh::{Changes, Mesh, ObjectName};
@@ -40,7 +40,7 @@ struct Cache {
     resources: HashMap<Key, Arc<Resource>, foldhash::fast::RandomState>,
 }
 
-/// A resource, and the namespace that it is for where it is another one for that.
+/// A resource, and the namespace or node that it is for where it is another one for that.
 type Key = (ResourceKind, Arc<str>, Option<Arc<str>>);
 
 /// The Services with a split whose proxies took or lost a step since somebody looked.
@@ -53,10 +53,11 @@ struct Progress {
 /// By the number of the stream, what may be different for it.
 type Marks = HashMap<u64, Vec<(ResourceKind, Arc<str>)>>;
 
-/// How many of the streams that subscribe to a Service's routes acknowledged the current ones.
+/// How many of the streams that subscribe to a Service's routes acknowledged the current ones. Listeners are routes too: they
+/// say where connections go that are not HTTP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RouteHolders {
-    /// Streams that subscribe to at least one of the Service's RouteConfigurations.
+    /// Streams that subscribe to at least one of the Service's Listeners and RouteConfigurations.
     pub all: u32,
     /// Of these, the ones that acknowledged the current version of each that they subscribe to.
     pub current: u32,
@@ -100,8 +101,7 @@ impl Publisher {
         }
         self.mesh.send_replace(Arc::clone(&mesh));
         drop(index);
-        let routes = changes.resources().filter(|(kind, _)| *kind == ResourceKind::RouteConfiguration);
-        self.progress.step(&mesh, routes.map(|(_, name)| name));
+        self.progress.step(&mesh, changes.resources());
     }
 
     /// Makes the new mesh that of the cache. Returns what became different for whom.
@@ -118,13 +118,14 @@ impl Publisher {
             }
             let mut versions = BTreeMap::<_, Option<Arc<Resource>>>::new();
             for stream in index.interested(kind, &name) {
-                let Some(subscriber) = index.stream(stream) else { continue };
-                let variant = after.variant(&subscriber.node.namespace);
-                let new = versions.entry(variant).or_insert_with_key(|variant| {
-                    let node = NodeRef { namespace: variant.as_deref().unwrap_or_default().to_owned(), ..NOBODY };
-                    resources::resource(mesh, kind, &name, &node).map(Arc::new)
-                });
-                let known = (kind, Arc::clone(&name), before.variant(&subscriber.node.namespace));
+                let Some(subscriber) = index.stream(stream).filter(|stream| after.knows(mesh, &stream.node)) else {
+                    continue;
+                };
+                let variant = after.of_client(mesh, &subscriber.node);
+                let new = versions
+                    .entry(variant)
+                    .or_insert_with(|| resources::resource(mesh, kind, &name, &subscriber.node).map(Arc::new));
+                let known = (kind, Arc::clone(&name), before.of_client(&old, &subscriber.node));
                 let known = self.cache.read().resources.get(&known).map(|old| old.version.clone());
                 if known.is_none() || known != new.as_ref().map(|new| new.version.clone()) {
                     marks.entry(stream).or_default().push((kind, Arc::clone(&name)));
@@ -134,6 +135,7 @@ impl Publisher {
             fresh.extend(versions.map(|(variant, new)| ((kind, Arc::clone(&name), variant), new)));
         }
         self.mark_inbound(mesh, changes, index, &mut marks);
+        self.mark_moved(mesh, changes, index, &mut marks);
         let mut cache = self.cache.write();
         cache.mesh = Arc::clone(mesh);
         for key in &gone {
@@ -163,6 +165,25 @@ impl Publisher {
         }
     }
 
+    /// Marks the endpoints of the streams whose pod is known to be on another node: they may be others there. Here, too, a
+    /// pod that is gone keeps what it has.
+    fn mark_moved(&self, mesh: &Mesh, changes: &Changes, index: &Index, marks: &mut Marks) {
+        let old = self.mesh();
+        let kind = ResourceKind::ClusterLoadAssignment;
+        for pod in changes.inbound() {
+            let node_in = |mesh: &Mesh| mesh.pod(&pod.namespace, &pod.name).and_then(|pod| mesh.node_of(pod).cloned());
+            let mut streams = index.streams_of(pod).peekable();
+            let is_gone = mesh.pod(&pod.namespace, &pod.name).is_none();
+            if streams.peek().is_none() || is_gone || node_in(&old) == node_in(mesh) {
+                continue;
+            }
+            for stream in streams.filter_map(|stream| index.stream(stream)) {
+                let held = stream.resources().into_iter().filter(|held| held.kind == kind);
+                marks.entry(stream.id).or_default().extend(held.map(|held| (kind, held.name)));
+            }
+        }
+    }
+
     /// The current state of a resource.
     pub fn resource(&self, kind: ResourceKind, name: &Arc<str>, node: &NodeRef) -> Option<Arc<Resource>> {
         self.look_up(&self.mesh(), kind, name, node)
@@ -172,15 +193,17 @@ impl Publisher {
     pub fn route_holders(&self, service: &ObjectName) -> RouteHolders {
         let mesh = self.mesh();
         let Some(service) = mesh.service(&service.namespace, &service.name) else { return RouteHolders::default() };
-        let kind = ResourceKind::RouteConfiguration;
         let index = self.index.read();
         let mut streams: HashMap<u64, bool> = HashMap::new();
-        for name in service.ports.iter().flat_map(|port| resources::route_names(&mesh, service, port)) {
-            let name: Arc<str> = name.into();
-            let wanted = self.look_up(&mesh, kind, &name, &NOBODY).map(|routes| Arc::clone(&routes.version));
-            for stream in index.interested(kind, &name) {
-                let Some(acked) = index.stream(stream).and_then(|stream| stream.acked(kind, &name)) else { continue };
-                *streams.entry(stream).or_insert(true) &= acked == wanted;
+        for (kind, name) in resources::routing(&mesh, service) {
+            let variants = Variants::of(&mesh, kind, &name);
+            let mut wanted = BTreeMap::<_, Option<Arc<str>>>::new();
+            for stream in index.interested(kind, &name).filter_map(|stream| index.stream(stream)) {
+                let Some(acked) = stream.acked(kind, &name) else { continue };
+                let wanted = wanted.entry(variants.of_client(&mesh, &stream.node)).or_insert_with(|| {
+                    self.look_up(&mesh, kind, &name, &stream.node).map(|routes| Arc::clone(&routes.version))
+                });
+                *streams.entry(stream.id).or_insert(true) &= acked == *wanted;
             }
         }
         let count = |streams: usize| u32::try_from(streams).unwrap_or(u32::MAX);
@@ -193,10 +216,12 @@ impl Publisher {
         let mesh = self.mesh();
         let Some(service) = mesh.service(&service.namespace, &service.name) else { return 0 };
         let mut digest = std::hash::DefaultHasher::new();
-        for name in service.ports.iter().flat_map(|port| resources::route_names(&mesh, service, port)) {
-            let name: Arc<str> = name.into();
-            let routes = self.look_up(&mesh, ResourceKind::RouteConfiguration, &name, &NOBODY);
-            routes.map(|routes| routes.version.clone()).hash(&mut digest);
+        for (kind, name) in resources::routing(&mesh, service) {
+            for variant in Variants::of(&mesh, kind, &name).all() {
+                let node = NodeRef { namespace: variant.as_deref().unwrap_or_default().to_owned(), ..NOBODY };
+                let routes = self.look_up(&mesh, kind, &name, &node);
+                routes.map(|routes| routes.version.clone()).hash(&mut digest);
+            }
         }
         digest.finish()
     }
@@ -229,8 +254,7 @@ impl Publisher {
         self.metrics.proxies.dec();
         self.index.write().disconnect(subscriber);
         let resources = subscriber.resources();
-        let routes = resources.iter().filter(|held| held.kind == ResourceKind::RouteConfiguration);
-        self.progress.step(&self.mesh(), routes.map(|held| held.name.as_ref()));
+        self.progress.step(&self.mesh(), resources.iter().map(|held| (held.kind, held.name.as_ref())));
     }
 
     /// Follows a request's names.
@@ -244,9 +268,8 @@ impl Publisher {
         drop(state);
         index.update(subscriber.id, kind, &interest);
         drop(index);
-        if kind == ResourceKind::RouteConfiguration {
-            self.progress.step(&mesh, interest.added.iter().chain(&interest.dropped).map(AsRef::as_ref));
-        }
+        let names = interest.added.iter().chain(&interest.dropped);
+        self.progress.step(&mesh, names.map(|name| (kind, name.as_ref())));
         Ok(())
     }
 
@@ -282,16 +305,14 @@ impl Publisher {
             self.metrics.refused(kind);
             tracing::warn!(node = %subscriber, kind = kind.name(), %name, %version, ?error, "a proxy refused a resource");
         }
-        if kind == ResourceKind::RouteConfiguration {
-            self.progress.step(&self.mesh(), answered.acked.iter().map(AsRef::as_ref));
-        }
+        self.progress.step(&self.mesh(), answered.acked.iter().map(|name| (kind, name.as_ref())));
     }
 
     fn look_up(&self, mesh: &Arc<Mesh>, kind: ResourceKind, name: &Arc<str>, node: &NodeRef) -> Option<Arc<Resource>> {
         if kind == ResourceKind::Listener && name.as_ref() == INBOUND_LISTENER {
             return resources::resource(mesh, kind, name, node).map(Arc::new);
         }
-        let key = (kind, Arc::clone(name), Variants::of(mesh, kind, name).variant(&node.namespace));
+        let key = (kind, Arc::clone(name), Variants::of(mesh, kind, name).of_client(mesh, node));
         {
             let cache = self.cache.read();
             if let Some(resource) = cache.resources.get(&key).filter(|_| Arc::ptr_eq(&cache.mesh, mesh)) {
@@ -307,32 +328,12 @@ impl Publisher {
     }
 }
 
-/// The namespaces for which a resource is another one than for all others.
-struct Variants(BTreeSet<Arc<str>>);
-
-impl Variants {
-    fn of(mesh: &Mesh, kind: ResourceKind, name: &str) -> Self {
-        Self(resources::consumers(mesh, kind, name))
-    }
-
-    /// The one for a namespace.
-    fn variant(&self, namespace: &str) -> Option<Arc<str>> {
-        self.0.get(namespace).cloned()
-    }
-
-    fn all(&self) -> impl Iterator<Item = Option<Arc<str>>> + '_ {
-        self.0.iter().cloned().map(Some).chain([None])
-    }
-}
-
 impl Progress {
-    fn step<'a>(&self, mesh: &Mesh, route_configurations: impl Iterator<Item = &'a str>) {
-        let mut services = Vec::new();
-        for name in route_configurations {
-            let name = resources::without_consumer(name);
-            let Ok(ServicePort { namespace, service, .. }) = name.parse() else { continue };
-            services.push(ObjectName::new(namespace, service));
+    fn step<'a>(&self, mesh: &Mesh, resources: impl Iterator<Item = (ResourceKind, &'a str)>) {
+        if mesh.split_services().next().is_none() {
+            return;
         }
+        let mut services: Vec<_> = resources.filter_map(|(kind, name)| resources::routed(mesh, kind, name)).collect();
         services.retain(|service| mesh.split_of(service).is_some());
         if !services.is_empty() {
             self.services.lock().extend(services);

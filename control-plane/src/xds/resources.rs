@@ -2,7 +2,6 @@
 //!
 //! `docs/reference/xds.md` has the subset and the names.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -20,6 +19,9 @@ mod inbound;
 mod listener;
 mod routes;
 mod values;
+mod variants;
+
+pub(super) use variants::Variants;
 
 /// An xDS resource, serialized.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,8 +43,8 @@ pub struct NodeRef {
     pub pod: String,
 }
 
-/// The resource of this kind and name; `None`: there is none. The listener `inbound` depends on who asks, and others may
-/// on the namespace of who asks, where that has routes of its own.
+/// The resource of this kind and name; `None`: there is none. The listener `inbound` depends on who asks, others may as
+/// [`Variants`] tells.
 pub fn resource(mesh: &Mesh, kind: ResourceKind, name: &str, node: &NodeRef) -> Option<Resource> {
     let value = match kind {
         ResourceKind::Listener if name == INBOUND_LISTENER => {
@@ -51,7 +53,7 @@ pub fn resource(mesh: &Mesh, kind: ResourceKind, name: &str, node: &NodeRef) -> 
         ResourceKind::Listener => listener::outbound(mesh, name, &node.namespace)?,
         ResourceKind::RouteConfiguration => routes::configuration(mesh, name)?,
         ResourceKind::Cluster => cluster::cluster(mesh, name)?,
-        ResourceKind::ClusterLoadAssignment => endpoints::assignment(mesh, name)?,
+        ResourceKind::ClusterLoadAssignment => endpoints::assignment(mesh, name, node)?,
     };
     let digest = digest::digest(&digest::SHA256, &value);
     let version: String = digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
@@ -142,30 +144,36 @@ pub(super) fn route_names(mesh: &Mesh, service: &Service, port: &ServicePort) ->
     http.map(|consumer| consumer.map_or_else(|| name.clone(), |namespace| consumer_routes(&name, namespace))).collect()
 }
 
+/// The resources that say where what a Service is asked goes: its listeners, and their routes.
+pub(super) fn routing(mesh: &Mesh, service: &Service) -> impl Iterator<Item = (ResourceKind, Arc<str>)> {
+    service.ports.iter().flat_map(move |port| {
+        let listeners = addresses_of(mesh, service, port).into_iter().map(|name| (ResourceKind::Listener, name));
+        let routes = route_names(mesh, service, port).into_iter().map(|name| (ResourceKind::RouteConfiguration, name));
+        listeners.chain(routes).map(|(kind, name)| (kind, name.into()))
+    })
+}
+
+/// The Service that a resource is one of those of.
+pub(super) fn routed(mesh: &Mesh, kind: ResourceKind, name: &str) -> Option<ObjectName> {
+    match kind {
+        ResourceKind::Listener => {
+            let address: SocketAddr = name.parse().ok()?;
+            Some(mesh.service_at(address.ip())?.name.clone())
+        }
+        ResourceKind::RouteConfiguration => {
+            let ServicePortName { namespace, service, .. } = consumer_of(name).0.parse().ok()?;
+            Some(ObjectName::new(namespace, service))
+        }
+        ResourceKind::Cluster | ResourceKind::ClusterLoadAssignment => None,
+    }
+}
+
 /// The name of routes without the namespace that they are for, and that.
 fn consumer_of(name: &str) -> (&str, Option<&str>) {
     match name.split_once('@') {
         Some((name, namespace)) => (name, Some(namespace)),
         None => (name, None),
     }
-}
-
-/// The name of routes without the namespace that they are for.
-pub(super) fn without_consumer(name: &str) -> &str {
-    consumer_of(name).0
-}
-
-/// The namespaces for which a resource is another one than for all others.
-pub(super) fn consumers(mesh: &Mesh, kind: ResourceKind, name: &str) -> BTreeSet<Arc<str>> {
-    let address = match kind {
-        ResourceKind::Listener => name.parse::<SocketAddr>().ok(),
-        _ => None,
-    };
-    let found = address.and_then(|address| {
-        let service = mesh.service_at(address.ip())?;
-        Some(mesh.consumers(service, service.port(address.port())?))
-    });
-    found.unwrap_or_default()
 }
 
 #[cfg(test)]

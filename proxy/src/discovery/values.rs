@@ -13,7 +13,7 @@ use weft_rules::route::Routes;
 use weft_rules::weighted::Weighted;
 
 pub(crate) use cluster::{BudgetPolicy, Cluster, ClusterCounters, ClusterPolicy};
-pub(crate) use endpoint::{Endpoint, EndpointHealth, Endpoints, MeshEndpoint};
+pub(crate) use endpoint::{Endpoint, EndpointHealth, Endpoints, MeshEndpoint, Place};
 pub(crate) use inbound::{Inbound, Mtls, PortPolicy};
 pub(crate) use rate_limit::{GlobalRule, LocalRule, RateLimits};
 pub(crate) use server_name::ServerNameMatch;

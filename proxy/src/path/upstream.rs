@@ -51,7 +51,7 @@ use weft_certs::spiffe::SpiffeId;
 
 use super::mesh::MeshPeer;
 use super::socket;
-use crate::discovery::{Cluster, Endpoint, EndpointHealth};
+use crate::discovery::{Cluster, Endpoint, EndpointHealth, Place};
 use crate::telemetry::conditions::Conditions;
 use crate::telemetry::metrics::{Direction, RequestLabels, RequestMetrics, WorkerMetrics};
 use cluster::Core;
@@ -81,8 +81,8 @@ pub(crate) struct Upstreams {
     conditions: Conditions,
     /// Probes of health checks that may still be begun.
     probes: Rc<Semaphore>,
-    /// The zone that the pod is in; empty until it is told.
-    zone: RefCell<Arc<str>>,
+    /// Where the pod is; empty until it is told.
+    place: RefCell<Place>,
     clusters: RefCell<HashMap<u64, Rc<ClusterState>, foldhash::fast::RandomState>>,
     peers: RefCell<HashMap<(SocketAddr, SpiffeId), Weak<MeshPeer>>>,
     applications: RefCell<HashMap<SocketAddr, Rc<EndpointState>, foldhash::fast::RandomState>>,
@@ -103,7 +103,7 @@ impl Upstreams {
             metrics: Rc::new(metrics),
             conditions,
             probes: Rc::new(Semaphore::new(health_check::MAX_PROBES)),
-            zone: RefCell::default(),
+            place: RefCell::default(),
             clusters: RefCell::default(),
             peers: RefCell::default(),
             applications: RefCell::default(),
@@ -130,7 +130,7 @@ impl Upstreams {
             mesh: None,
             workload: Arc::default(),
             pod: Arc::default(),
-            zone: Arc::default(),
+            place: Place::default(),
             draining: false,
             health: EndpointHealth::default(),
         };
@@ -151,10 +151,10 @@ impl Upstreams {
     }
 
     /// Lets go of idle connections, and of clusters and peers that no configuration names any more. To be called each
-    /// [`MAINTENANCE`], with the zone that the pod is in; empty where that is not known.
-    pub(crate) fn maintain(&self, now: Instant, zone: &Arc<str>) {
-        if *self.zone.borrow() != *zone {
-            *self.zone.borrow_mut() = Arc::clone(zone);
+    /// [`MAINTENANCE`], with where the pod is, as far as that is known.
+    pub(crate) fn maintain(&self, now: Instant, place: &Place) {
+        if *self.place.borrow() != *place {
+            *self.place.borrow_mut() = place.clone();
             self.clusters.borrow().values().for_each(|state| state.moved());
         }
         self.clusters.borrow_mut().retain(|_, state| state.is_named());

@@ -52,7 +52,8 @@ fn endpoint(endpoint: &Endpoint) -> EndpointStep {
         address: endpoint.address.to_string(),
         pod: endpoint.pod.to_string(),
         workload: endpoint.workload.to_string(),
-        zone: endpoint.zone.to_string(),
+        zone: endpoint.place.zone.to_string(),
+        node: endpoint.place.node.to_string(),
         identity: endpoint.mesh.as_ref().map(|mesh| mesh.identity.as_str().to_owned()),
         draining: endpoint.draining,
     }

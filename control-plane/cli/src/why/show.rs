@@ -93,11 +93,14 @@ fn backend(answer: &Answer, backend: &Backend) -> Vec<String> {
     let open = answer.open_breakers.iter().filter(|breaker| breaker.cluster == backend.cluster);
     lines.extend(open.map(|breaker| format!("          BREAKER OPEN: the limit on {} is reached", breaker.which)));
     if backend.exists && backend.endpoints.is_empty() {
-        lines.push("          no endpoint: its share is answered 503".to_owned());
+        let local = backend.policy.iter().any(|setting| setting.name == "internalTrafficPolicy");
+        let there = if local { " on the pod's node" } else { "" };
+        lines.push(format!("          no endpoint{there}: its share is answered 503"));
     }
     if !backend.endpoints.is_empty() {
+        let place = if backend.endpoints.iter().any(|at| !at.node.is_empty()) { "ZONE/NODE" } else { "ZONE" };
         let rows = backend.endpoints.iter().map(|endpoint| self::endpoint(answer, backend, endpoint));
-        let table = text::table(["ENDPOINT", "POD", "ZONE", "OVER", "STATE"], rows);
+        let table = text::table(["ENDPOINT", "POD", place, "OVER", "STATE"], rows);
         lines.extend(table.lines().map(|line| format!("          {line}")));
     }
     lines
@@ -113,7 +116,11 @@ fn endpoint(answer: &Answer, backend: &Backend, endpoint: &EndpointStep) -> [Str
     };
     let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     let over = endpoint.identity.as_ref().map_or_else(|| "plaintext".to_owned(), |id| format!("mTLS, {id}"));
-    [endpoint.address.clone(), or_dash(&endpoint.pod), or_dash(&endpoint.zone), over, state]
+    let place = match endpoint.node.as_str() {
+        "" => or_dash(&endpoint.zone),
+        node => format!("{}/{node}", or_dash(&endpoint.zone)),
+    };
+    [endpoint.address.clone(), or_dash(&endpoint.pod), place, over, state]
 }
 
 /// Whether the proxy decides by what was just shown.

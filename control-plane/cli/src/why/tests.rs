@@ -12,6 +12,7 @@ fn endpoint(address: &str) -> EndpointStep {
         pod: "api-v2".into(),
         workload: "api".into(),
         zone: "b".into(),
+        node: "".into(),
         identity: Some("spiffe://cluster.local/ns/shop/sa/api".into()),
         draining: false,
     }

@@ -39,8 +39,8 @@ fn nothing_changed_is_nothing() {
 
 #[test]
 fn an_endpoint_touches_its_service_and_its_own_names() {
-    let new =
-        Endpoint { address: "10.1.0.1".parse().unwrap(), zone: "a".into(), state: crate::mesh::EndpointState::Ready };
+    let (address, state) = ("10.1.0.1".parse().unwrap(), crate::mesh::EndpointState::Ready);
+    let new = Endpoint { address, zone: "a".into(), node: "n".into(), state };
     let changes = changed(|manifests| {
         edit(&mut manifests.endpoint_slices, "users-4", |slice| slice.endpoints = vec![new]);
     });

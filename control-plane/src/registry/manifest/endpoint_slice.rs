@@ -56,8 +56,8 @@ fn endpoint(field: &FieldPath, raw: discovery::Endpoint, report: &mut Report) ->
         return Err(Refused);
     };
     let address = required(report.check(field.index(0), endpoint_address(text)))?;
-    let zone = raw.zone.unwrap_or_default().into();
-    Ok(Endpoint { address, zone, state: state(raw.conditions.unwrap_or_default()) })
+    let (zone, node) = (raw.zone.unwrap_or_default().into(), raw.node_name.unwrap_or_default().into());
+    Ok(Endpoint { address, zone, node, state: state(raw.conditions.unwrap_or_default()) })
 }
 
 /// The rule of Kubernetes: an endpoint is no way to reach into the machine that dials it.

@@ -16,11 +16,12 @@ pub(super) fn read(name: &ObjectName, raw: core::Service, report: &mut Report) -
         _ => None,
     };
     let opaque = opaque_ports::read(&raw.metadata, report);
-    not_read(&spec, report);
     let locality = match spec.traffic_distribution.as_deref() {
-        Some("PreferClose" | "PreferSameZone" | "PreferSameNode") => Locality::PreferSameZone,
+        Some("PreferClose" | "PreferSameZone") => Locality::PreferSameZone,
+        Some("PreferSameNode") => Locality::PreferSameNode,
         _ => Locality::Anywhere,
     };
+    let node_local = spec.internal_traffic_policy.as_deref() == Some("Local");
     let addresses = if external_name.is_some() { Vec::new() } else { required(addresses(&spec, report))? };
     let mut ports = Vec::<ServicePort>::new();
     let field = FieldPath::of(&["spec", "ports"]);
@@ -39,19 +40,7 @@ pub(super) fn read(name: &ObjectName, raw: core::Service, report: &mut Report) -
         let protocol = if opaque.contains(&number) { Protocol::Opaque } else { declared };
         ports.push(ServicePort { name, number, protocol });
     }
-    Ok(Service { name: name.clone(), addresses, ports, external_name, locality })
-}
-
-/// What depends on the node that a client is on.
-fn not_read(spec: &core::ServiceSpec, report: &mut Report) {
-    if spec.internal_traffic_policy.as_deref() == Some("Local") {
-        let message = "Local is not done: endpoints of all nodes are used";
-        report.warning(FieldPath::of(&["spec", "internalTrafficPolicy"]), message);
-    }
-    if spec.traffic_distribution.as_deref() == Some("PreferSameNode") {
-        let message = "PreferSameNode is done as PreferSameZone: of a zone's nodes none is preferred";
-        report.warning(FieldPath::of(&["spec", "trafficDistribution"]), message);
-    }
+    Ok(Service { name: name.clone(), addresses, ports, external_name, locality, node_local })
 }
 
 /// The cluster IPs, `clusterIP` first. `None` and the empty text stand for none.

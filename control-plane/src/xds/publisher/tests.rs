@@ -5,7 +5,7 @@ use ResourceKind::{Cluster, ClusterLoadAssignment, Listener, RouteConfiguration}
 use super::super::{MAX_STREAMS_A_POD, subscriptions::Names};
 use super::*;
 use crate::mesh::testing::{mesh, split, split_mesh};
-use crate::registry::testing::{DEMO, good};
+use crate::registry::testing::{DEMO, demo_on_nodes, good};
 
 fn publisher() -> Arc<Publisher> {
     Arc::new(Publisher::new(mesh(DEMO), Arc::default()))
@@ -145,6 +145,45 @@ fn endpoints_alone_are_sent_when_endpoints_change() {
     assert_eq!(sent(&publisher, &web), [(ClusterLoadAssignment, vec!["shop/api-v1:80".to_owned()])]);
 }
 
+#[test]
+fn a_service_that_keeps_to_its_clients_node_concerns_the_clients_on_that_node() {
+    let local = demo_on_nodes("internalTrafficPolicy: Local");
+    let publisher = Publisher::new(mesh(&local), Arc::default());
+    let streams = [connect(&publisher, "web"), connect(&publisher, "api-v2"), connect(&publisher, "users")];
+    for stream in &streams {
+        subscribe(&publisher, stream, ClusterLoadAssignment, &["shop/api:80"]);
+        sent(&publisher, stream);
+        woken(stream);
+    }
+    let all_woken = || streams.each_ref().map(|stream| woken(stream));
+    let draining = |node: &str| {
+        let ready = format!("nodeName: {node}, conditions: {{ready: true}}");
+        local.replace(&ready, &format!("nodeName: {node}, conditions: {{ready: false, terminating: true}}"))
+    };
+    publisher.publish(mesh(&draining("n2")));
+    assert_eq!(all_woken(), [false, true, false]);
+    publisher.publish(mesh(&local));
+    all_woken();
+    // A client that comes to another node has the endpoints there.
+    let web = &streams[0];
+    publisher.publish(mesh(&local.replace("web, nodeName: n1", "web, nodeName: n2")));
+    assert!(woken(web));
+    assert_eq!(sent(&publisher, web), [(ClusterLoadAssignment, vec!["shop/api:80".to_owned()])]);
+    // One that is gone keeps what it has: its proxy may still be draining.
+    let gone: Vec<_> =
+        draining("n2").split("---\n").filter(|text| !text.contains("name: web, ports")).map(str::to_owned).collect();
+    publisher.publish(mesh(&gone.join("---\n")));
+    assert!(publisher.mesh().pod("shop", "web").is_none());
+    assert_eq!(sent(&publisher, web), []);
+    publisher.publish(mesh(&local));
+    // What is the same for all wakes those for whom it is another.
+    publisher.publish(mesh(&local.replace("internalTrafficPolicy: Local", "internalTrafficPolicy: Cluster")));
+    assert_eq!(all_woken(), [true; 3]);
+    assert!(streams.iter().all(|stream| sent(&publisher, stream).len() == 1));
+    let keys = publisher.cache.read().resources.keys().filter(|key| key.0 == ClusterLoadAssignment).count();
+    assert_eq!(keys, 1, "nothing is left of what was different");
+}
+
 /// A route of the namespace `bank` for its own clients of `api`, and a client.
 fn consumer(backend: &str) -> Mesh {
     let route = format!(
@@ -184,6 +223,44 @@ async fn a_consumer_route_touches_the_clients_of_its_namespace() {
     let cached = publisher.cache.read().resources.len();
     sent(&publisher, &web);
     assert_eq!(publisher.cache.read().resources.len(), cached);
+}
+
+/// A route for the connections of `users`' opaque port, and one by SNI.
+fn connections(backend: &str) -> Mesh {
+    let parent = |port| format!("parentRefs: [{{group: '', kind: Service, name: users, port: {port}}}]");
+    let rule = format!("{{backendRefs: [{{name: {backend}, port: 80}}]}}");
+    let route = |version, kind, name, spec: &str| {
+        let metadata = format!("metadata: {{name: {name}, namespace: shop}}");
+        format!(
+            "\n---\napiVersion: gateway.networking.k8s.io/{version}\nkind: {kind}\n{metadata}\nspec: {{{spec}, rules: [{rule}]}}"
+        )
+    };
+    let tcp = route("v1alpha2", "TCPRoute", "tcp", &parent(3306));
+    let tls = route("v1", "TLSRoute", "tls", &format!("{}, hostnames: [a.example]", parent(80)));
+    mesh(&format!("{DEMO}{tcp}{tls}"))
+}
+
+#[test]
+fn routes_of_connections_are_in_force_where_the_listener_is_acknowledged() {
+    let publisher = publisher();
+    let service = ObjectName::new("shop", "users");
+    let streams = [connect(&publisher, "web"), connect(&publisher, "users")];
+    // One holds the port of the TCPRoute, the other one that of the TLSRoute.
+    for (stream, name) in streams.iter().zip(["10.96.0.20:3306", "10.96.0.20:80"]) {
+        subscribe(&publisher, stream, Listener, &[name]);
+        sent(&publisher, stream);
+    }
+    assert_eq!(publisher.route_holders(&service), RouteHolders { all: 2, current: 2 });
+    let digest = publisher.route_digest(&service);
+    publisher.publish(connections("api"));
+    assert_ne!(publisher.route_digest(&service), digest);
+    for (place, stream) in streams.iter().enumerate() {
+        let current = u32::try_from(place).unwrap();
+        assert_eq!(publisher.route_holders(&service), RouteHolders { all: 2, current });
+        assert_eq!(sent(&publisher, stream).len(), 1);
+    }
+    assert_eq!(publisher.route_holders(&service), RouteHolders { all: 2, current: 2 });
+    assert_eq!(publisher.route_holders(&ObjectName::new("shop", "api")), RouteHolders::default());
 }
 
 #[tokio::test]

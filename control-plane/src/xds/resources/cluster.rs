@@ -6,10 +6,10 @@ use weft_api::xds::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
 };
 use weft_api::xds::pb::google::protobuf::value::Kind;
-use weft_api::xds::{self, Cluster, METADATA_MANIFEST};
+use weft_api::xds::{self, Cluster, METADATA_INTERNAL_TRAFFIC, METADATA_LOCALITY, METADATA_MANIFEST};
 
 use super::{Target, endpoints, listener};
-use crate::mesh::Mesh;
+use crate::mesh::{Locality, Mesh};
 
 mod balance;
 mod health;
@@ -32,9 +32,16 @@ pub(super) fn cluster(mesh: &Mesh, name: &str) -> Option<Vec<u8>> {
     if let Target::Service(service, port) = target {
         let policy = mesh.policy(service, port);
         balance::apply(&mut cluster, policy.map(|policy| &policy.balance), service.locality);
+        let manifest = policy.map(|policy| (METADATA_MANIFEST, format!("TrafficPolicy {}", policy.name)));
+        let internal = service.node_local.then(|| (METADATA_INTERNAL_TRAFFIC, "Local".to_owned()));
+        let written = policy.and_then(|policy| policy.balance.locality).unwrap_or(service.locality);
+        let node_first =
+            (written == Locality::PreferSameNode).then(|| (METADATA_LOCALITY, "PreferSameNode".to_owned()));
+        let about: Vec<_> = manifest.into_iter().chain(internal).chain(node_first).collect();
+        if !about.is_empty() {
+            cluster.metadata = Some(xds::metadata(about.into_iter().map(|(key, text)| (key, Kind::StringValue(text)))));
+        }
         if let Some(policy) = policy {
-            let manifest = Kind::StringValue(format!("TrafficPolicy {}", policy.name));
-            cluster.metadata = Some(xds::metadata([(METADATA_MANIFEST, manifest)]));
             limits::apply(&mut cluster, policy);
             cluster.outlier_detection = policy.outlier.as_ref().map(health::outlier);
             cluster.health_checks = policy.health.iter().map(health::check).collect();

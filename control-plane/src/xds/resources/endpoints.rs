@@ -1,5 +1,6 @@
-//! Load assignments: the endpoints of a cluster, by zone.
+//! Load assignments: the endpoints of a cluster, by zone and node.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,27 +14,32 @@ use weft_api::xds::pb::envoy::config::endpoint::v3::{
 };
 use weft_api::xds::{METADATA_IDENTITY, METADATA_POD, METADATA_WORKLOAD};
 
-use super::Target;
 use super::encode::{append, metadata};
-use crate::mesh::{EndpointState, Mesh, ObjectName, Service, ServicePort};
+use super::{NodeRef, Target, variants};
+use crate::mesh::{EndpointState, Locality as Preference, Mesh, ObjectName, Service, ServicePort};
 
-/// The endpoints of a Service's port, or of the one pod that was dialled. `None` for names outside the mesh.
-pub(super) fn assignment(mesh: &Mesh, name: &str) -> Option<Vec<u8>> {
+/// Zone and node; empty: not told.
+type Place = (Arc<str>, Arc<str>);
+
+/// The endpoints of a Service's port, or of the one pod that was dialled. `None` for names outside the mesh. A Service that
+/// keeps to its clients' node has those on the node of who asks.
+pub(super) fn assignment(mesh: &Mesh, name: &str, client: &NodeRef) -> Option<Vec<u8>> {
     let target = Target::find(mesh, name)?;
     let found = match target {
         Target::Service(service, _) if service.external_name.is_some() => return None,
-        Target::Service(service, port) => of_service(mesh, service, port),
-        Target::Pod(address, _) => [((Arc::from(""), address), EndpointState::Ready)].into(),
+        Target::Service(service, port) => of_service(mesh, service, port, client),
+        Target::Pod(address, _) => [((Place::default(), address), EndpointState::Ready)].into(),
     };
-    let mut zones = BTreeMap::<Arc<str>, Vec<Vec<u8>>>::new();
-    for ((zone, address), state) in found {
+    let mut places = BTreeMap::<Place, Vec<Vec<u8>>>::new();
+    for ((place, address), state) in found {
         // An endpoint with a sidecar and without an identity would get plaintext: better none.
         let Some(metadata) = about(mesh, address.ip()) else { continue };
-        zones.entry(zone).or_default().push(endpoint(address, state, metadata));
+        places.entry(place).or_default().push(endpoint(address, state, metadata));
     }
     let mut encoded = ClusterLoadAssignment { cluster_name: target.name(), ..Default::default() }.encode_to_vec();
-    for (zone, endpoints) in zones {
-        let locality = (!zone.is_empty()).then(|| Locality { zone: zone.to_string(), ..Locality::default() });
+    for ((zone, node), endpoints) in places {
+        let locality = Locality { zone: zone.to_string(), sub_zone: node.to_string(), ..Locality::default() };
+        let locality = Some(locality).filter(|locality| *locality != Locality::default());
         let mut group = LocalityLbEndpoints { locality, ..LocalityLbEndpoints::default() }.encode_to_vec();
         endpoints.iter().for_each(|endpoint| append(&mut group, 2, endpoint));
         append(&mut encoded, 2, &group);
@@ -50,26 +56,41 @@ pub(super) fn address(host: &str, port: u16) -> Address {
     Address { address: Some(address::Address::SocketAddress(socket_address)) }
 }
 
-/// Each address once, by zone: an endpoint may be in two slices for a while, and is ready if it is in one of them.
-fn of_service(mesh: &Mesh, service: &Service, port: &ServicePort) -> BTreeMap<(Arc<str>, SocketAddr), EndpointState> {
-    let mut zones = BTreeMap::<SocketAddr, (EndpointState, Arc<str>)>::new();
+/// Each address once, by place: an endpoint may be in two slices for a while, and is ready if it is in one of them. The
+/// node is told where it matters: else all of a zone are one group.
+fn of_service(
+    mesh: &Mesh,
+    service: &Service,
+    port: &ServicePort,
+    client: &NodeRef,
+) -> BTreeMap<(Place, SocketAddr), EndpointState> {
+    let written = mesh.policy(service, port).and_then(|policy| policy.balance.locality);
+    let by_node = written.unwrap_or(service.locality) == Preference::PreferSameNode;
+    let own_node = variants::node_of(mesh, client);
+    let mut found = BTreeMap::<SocketAddr, (EndpointState, Place)>::new();
     for slice in mesh.slices_of(&service.name) {
         let Some(target) = slice.target_port(&port.name) else { continue };
         for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.state != EndpointState::NotReady) {
-            let found = (endpoint.state, endpoint.zone.clone());
-            zones
-                .entry(SocketAddr::new(endpoint.address, target))
-                .and_modify(|known| {
-                    if known.0 == EndpointState::Draining {
-                        *known = found.clone();
-                    }
-                })
-                .or_insert(found);
+            let node = mesh.node_of_endpoint(endpoint);
+            if service.node_local && (node.is_none() || node != own_node) {
+                continue;
+            }
+            let node = node.filter(|_| by_node).cloned().unwrap_or_default();
+            let (address, is) = (SocketAddr::new(endpoint.address, target), (endpoint.zone.clone(), node));
+            match found.entry(address) {
+                Entry::Occupied(mut known) if known.get().0 == EndpointState::Draining => {
+                    known.insert((endpoint.state, is));
+                }
+                Entry::Occupied(_) => {}
+                Entry::Vacant(free) => {
+                    free.insert((endpoint.state, is));
+                }
+            }
         }
     }
-    let other_family = other_addresses(mesh, service, zones.keys());
-    zones.retain(|address, _| !other_family.contains(address));
-    zones.into_iter().map(|(address, (state, zone))| ((zone, address), state)).collect()
+    let other_family = other_addresses(mesh, service, found.keys());
+    found.retain(|address, _| !other_family.contains(address));
+    found.into_iter().map(|(address, (state, place))| ((place, address), state)).collect()
 }
 
 /// The further addresses of pods that are among the endpoints with several: a pod is one endpoint, or else 'another

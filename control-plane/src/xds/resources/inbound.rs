@@ -7,7 +7,7 @@ use weft_api::names::INBOUND_LISTENER;
 use weft_api::xds::pb::envoy::config::core::v3::Metadata;
 use weft_api::xds::pb::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
 use weft_api::xds::pb::google::protobuf::value::Kind;
-use weft_api::xds::{self, METADATA_MTLS, METADATA_ZONE};
+use weft_api::xds::{self, METADATA_MTLS, METADATA_NODE, METADATA_ZONE};
 
 use super::encode;
 use super::listener::{chain, http_inspector, http_manager, http_match, tcp_proxy};
@@ -31,6 +31,7 @@ pub(super) fn listener(mesh: &Mesh, pod: &Pod) -> Vec<u8> {
     // The last chain: here too is what is known of the pod as a whole.
     let mut whole = BTreeMap::from([(METADATA_MTLS, mtls)]);
     whole.extend(mesh.zone_of(pod).map(|zone| (METADATA_ZONE, zone.to_string())));
+    whole.extend(mesh.node_of(pod).map(|node| (METADATA_NODE, node.to_string())));
     let mut last = opaque().encode_to_vec();
     encode::append(&mut last, 5, &encode::metadata(&whole));
     encode::append(&mut encoded, 25, &last);

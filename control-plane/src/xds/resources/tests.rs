@@ -6,7 +6,7 @@ use weft_api::xds::{self, Cluster, ClusterLoadAssignment, Listener, RouteConfigu
 use super::*;
 use crate::mesh::Split;
 use crate::mesh::testing::{mesh, split, split_mesh};
-use crate::registry::testing::{DEMO, good};
+use crate::registry::testing::{DEMO, demo_on_nodes, good};
 
 mod consumers;
 mod filters;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::discovery::resources::{ClusterSpec, Discovery, HostPort};
-use crate::discovery::values::{Cluster, ClusterCounters, Endpoint, EndpointHealth, Endpoints};
+use crate::discovery::values::{Cluster, ClusterCounters, Endpoint, EndpointHealth, Endpoints, Place};
 
 /// A name that is to be resolved from now on, or no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -215,7 +215,7 @@ fn outside(address: SocketAddr, host: &Arc<str>) -> Endpoint {
         mesh: None,
         workload: host.clone(),
         pod: "".into(),
-        zone: "".into(),
+        place: Place::default(),
         draining: false,
         health: EndpointHealth::default(),
     }

@@ -66,7 +66,7 @@ fn policy(cluster: &Cluster) -> Result<ClusterPolicy, Fault> {
         let time = time.map(|time| limited(field, time)).transpose().within("common_http_protocol_options");
         time.map(Option::flatten)
     };
-    let manifest = xds::metadata_text(cluster.metadata.as_ref(), xds::METADATA_MANIFEST);
+    let text = |key| xds::metadata_text(cluster.metadata.as_ref(), key);
     Ok(ClusterPolicy {
         balance: balance::policy(cluster)?,
         limits,
@@ -77,7 +77,9 @@ fn policy(cluster: &Cluster) -> Result<ClusterPolicy, Fault> {
         idle_timeout: http_time("idle_timeout", http.idle_timeout)?,
         max_connection_age: http_time("max_connection_duration", http.max_connection_duration)?,
         max_stream_age: http_time("max_stream_duration", http.max_stream_duration)?,
-        manifest: manifest.unwrap_or_default().into(),
+        manifest: text(xds::METADATA_MANIFEST).unwrap_or_default().into(),
+        node_local: text(xds::METADATA_INTERNAL_TRAFFIC) == Some("Local"),
+        node_first: text(xds::METADATA_LOCALITY) == Some("PreferSameNode"),
     })
 }
 

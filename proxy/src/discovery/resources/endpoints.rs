@@ -11,7 +11,7 @@ use weft_api::xds::{self, ClusterLoadAssignment, Metadata};
 
 use super::fault::{Fault, Within as _, refuse};
 use super::socket_address;
-use crate::discovery::values::{Endpoint, EndpointHealth, Endpoints, MeshEndpoint};
+use crate::discovery::values::{Endpoint, EndpointHealth, Endpoints, MeshEndpoint, Place};
 
 /// Checks the endpoints of a cluster. Unhealthy ones are left out, as Envoy does.
 pub(super) fn parse(assignment: &ClusterLoadAssignment) -> Result<Endpoints, Fault> {
@@ -24,16 +24,18 @@ pub(super) fn parse(assignment: &ClusterLoadAssignment) -> Result<Endpoints, Fau
 
 fn add_locality(all: &mut Vec<Arc<Endpoint>>, locality: &LocalityLbEndpoints) -> Result<(), Fault> {
     refuse!(locality; lb_config, priority);
-    let zone: Arc<str> = locality.locality.as_ref().map_or("", |locality| locality.zone.as_str()).into();
+    let place =
+        locality.locality.as_ref().map(|at| Place { zone: at.zone.as_str().into(), node: at.sub_zone.as_str().into() });
+    let place = place.unwrap_or_default();
     for (index, endpoint) in locality.lb_endpoints.iter().enumerate() {
-        if let Some(endpoint) = parse_endpoint(endpoint, &zone).within_item("lb_endpoints", index)? {
+        if let Some(endpoint) = parse_endpoint(endpoint, &place).within_item("lb_endpoints", index)? {
             all.push(Arc::new(endpoint));
         }
     }
     Ok(())
 }
 
-fn parse_endpoint(lb_endpoint: &LbEndpoint, zone: &Arc<str>) -> Result<Option<Endpoint>, Fault> {
+fn parse_endpoint(lb_endpoint: &LbEndpoint, place: &Place) -> Result<Option<Endpoint>, Fault> {
     let draining = match HealthStatus::try_from(lb_endpoint.health_status) {
         Ok(HealthStatus::Unknown | HealthStatus::Healthy | HealthStatus::Degraded) => false,
         Ok(HealthStatus::Draining) => true,
@@ -54,7 +56,7 @@ fn parse_endpoint(lb_endpoint: &LbEndpoint, zone: &Arc<str>) -> Result<Option<En
         mesh: mesh(ip, metadata).within("metadata.filter_metadata[weft.dev]")?,
         workload: text(xds::METADATA_WORKLOAD),
         pod: text(xds::METADATA_POD),
-        zone: zone.clone(),
+        place: place.clone(),
         draining,
         health: EndpointHealth::default(),
     }))

@@ -11,7 +11,7 @@ use weft_api::xds::{self, Listener};
 
 use super::fault::{Fault, Within as _, refuse};
 use super::listener::{self, Network};
-use crate::discovery::values::{Cluster, Inbound, Mtls, PortPolicy, Protocol};
+use crate::discovery::values::{Cluster, Inbound, Mtls, Place, PortPolicy, Protocol};
 use rate_limit::LimitsSpec;
 
 /// The cluster that stands for the application itself.
@@ -22,7 +22,7 @@ const APPLICATION: &str = "inbound";
 pub(in crate::discovery) struct InboundSpec {
     ports: HashMap<u16, PortSpec>,
     others: PortSpec,
-    zone: Arc<str>,
+    place: Place,
 }
 
 /// What applies to one port.
@@ -52,7 +52,7 @@ impl InboundSpec {
     /// The policies, with clusters in place of names.
     pub(in crate::discovery) fn inbound(&self, cluster: impl Fn(&Arc<str>) -> Arc<Cluster>) -> Inbound {
         let ports = self.ports.iter().map(|(number, port)| (*number, port.policy(&cluster)));
-        Inbound::new(ports.collect(), self.others.policy(&cluster), self.zone.clone())
+        Inbound::new(ports.collect(), self.others.policy(&cluster), self.place.clone())
     }
 
     fn each_port(&self) -> impl Iterator<Item = &PortSpec> {
@@ -84,8 +84,10 @@ pub(super) fn parse(listener: &Listener) -> Result<InboundSpec, Fault> {
     let ports = ports.collect::<Result<_, Fault>>().within("filter_chains")?;
     let default = listener.default_filter_chain.as_ref();
     let others = default.map(parse_default).transpose().within("default_filter_chain")?.unwrap_or_default();
-    let zone = xds::metadata_text(default.and_then(|chain| chain.metadata.as_ref()), xds::METADATA_ZONE);
-    Ok(InboundSpec { ports, others, zone: zone.unwrap_or_default().into() })
+    let metadata = default.and_then(|chain| chain.metadata.as_ref());
+    let text = |key| xds::metadata_text(metadata, key).unwrap_or_default().into();
+    let place = Place { zone: text(xds::METADATA_ZONE), node: text(xds::METADATA_NODE) };
+    Ok(InboundSpec { ports, others, place })
 }
 
 /// The chains of one port, by what they take.

@@ -282,7 +282,7 @@ fn endpoints_have_their_identity_zone_and_health() {
     let mut unhealthy = make::lb_endpoint("10.1.0.3", 8080);
     unhealthy.health_status = HealthStatus::Unhealthy.into();
     let locality = LocalityLbEndpoints {
-        locality: Some(Locality { zone: "eu-1a".to_owned(), ..Locality::default() }),
+        locality: Some(Locality { zone: "eu-1a".to_owned(), sub_zone: "node-1".to_owned(), ..Locality::default() }),
         lb_endpoints: vec![meshed, draining, unhealthy],
         ..LocalityLbEndpoints::default()
     };
@@ -294,7 +294,8 @@ fn endpoints_have_their_identity_zone_and_health() {
     let [first, second] = found.all.as_slice() else { panic!("{found:?}") };
     let mesh = first.mesh.as_ref().unwrap();
     assert_eq!((mesh.address.to_string().as_str(), mesh.identity.as_str()), ("10.1.0.1:25008", id));
-    assert_eq!((&*first.workload, &*first.pod, &*first.zone, first.draining), ("api-v1", "api-v1-0", "eu-1a", false));
+    assert_eq!((&*first.workload, &*first.pod, first.draining), ("api-v1", "api-v1-0", false));
+    assert_eq!((&*first.place.zone, &*first.place.node), ("eu-1a", "node-1"));
     assert_eq!(second.address.to_string(), "[fd00::2]:8080");
     assert!(second.draining && second.mesh.is_none());
 }

@@ -95,6 +95,10 @@ pub(crate) struct ClusterPolicy {
     pub(crate) max_stream_age: Option<Duration>,
     /// What says so, such as `TrafficPolicy shop/api`; empty: nothing does, these are defaults.
     pub(crate) manifest: Arc<str>,
+    /// Whether the control plane tells of the endpoints on the pod's own node alone. For people: nothing depends on it here.
+    pub(crate) node_local: bool,
+    /// Whether it tells on which node they are, so that those on the own one come first. For people likewise.
+    pub(crate) node_first: bool,
 }
 
 impl ClusterPolicy {
@@ -115,6 +119,8 @@ impl Default for ClusterPolicy {
             max_connection_age: None,
             max_stream_age: None,
             manifest: Arc::default(),
+            node_local: false,
+            node_first: false,
         }
     }
 }

@@ -26,12 +26,21 @@ pub(crate) struct Endpoint {
     pub(crate) workload: Arc<str>,
     /// The pod's name, for telemetry; empty if not told.
     pub(crate) pod: Arc<str>,
-    /// The zone; empty if not told.
-    pub(crate) zone: Arc<str>,
+    /// Where it is.
+    pub(crate) place: Place,
     /// Whether it gets nothing new while other endpoints are there.
     pub(crate) draining: bool,
     /// What the active health checks say of it, where the cluster asks for them.
     pub(crate) health: EndpointHealth,
+}
+
+/// Where a pod is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    /// The zone; empty if not told.
+    pub(crate) zone: Arc<str>,
+    /// The node; empty if not told. Of an endpoint it is told where those on the own node come first.
+    pub(crate) node: Arc<str>,
 }
 
 /// The sidecar of an endpoint.

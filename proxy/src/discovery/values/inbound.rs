@@ -3,21 +3,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Protocol, RateLimits};
+use super::{Place, Protocol, RateLimits};
 
 /// What applies to connections that come to this pod.
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
     ports: HashMap<u16, PortPolicy>,
     others: PortPolicy,
-    /// The zone that the pod is in; empty if not told.
-    pub(crate) zone: Arc<str>,
+    /// Where the pod is.
+    pub(crate) place: Place,
 }
 
 impl Inbound {
     /// The policies of declared ports, and of all others.
-    pub(crate) fn new(ports: HashMap<u16, PortPolicy>, others: PortPolicy, zone: Arc<str>) -> Self {
-        Self { ports, others, zone }
+    pub(crate) fn new(ports: HashMap<u16, PortPolicy>, others: PortPolicy, place: Place) -> Self {
+        Self { ports, others, place }
     }
 
     /// Whether the control plane has described this port by itself.

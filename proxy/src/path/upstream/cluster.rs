@@ -15,7 +15,7 @@ use weft_rules::outlier::Observation;
 
 use super::ejection::Ejections;
 use super::endpoint::EndpointState;
-use super::group::{Group, InFlight, OwnZone};
+use super::group::{Group, InFlight, Own};
 use super::limits::{ClusterPermit, Limiter, Overflow};
 use super::pick::{PickBy, Picker};
 use super::{Upstreams, health_check};
@@ -40,7 +40,7 @@ pub(super) struct Core {
     pub(super) cluster: Arc<Cluster>,
     /// Only where something is limited.
     pub(super) limiter: Option<Box<Limiter>>,
-    /// Only where endpoints of the own zone come first.
+    /// Only where endpoints nearby come first.
     pub(super) in_flight: Option<Rc<InFlight>>,
     ejections: Option<Box<Ejections>>,
     /// Whether somebody has become usable or unusable.
@@ -165,7 +165,7 @@ impl ClusterState {
         Arc::strong_count(&self.core.cluster) > self.core.cluster.workers.load(Ordering::Relaxed)
     }
 
-    /// The pod's zone is another one.
+    /// The pod is in another place.
     pub(super) fn moved(&self) {
         self.core.stale.set(true);
     }
@@ -214,11 +214,10 @@ impl ClusterState {
     }
 
     fn narrow(&self, upstreams: &Upstreams, now: Instant) {
-        let zone = upstreams.zone.borrow();
-        let in_flight = self.core.in_flight.as_ref().filter(|_| !zone.is_empty());
-        let zone = in_flight.map(|in_flight| OwnZone { name: &zone, in_flight });
+        let place = upstreams.place.borrow();
+        let own = self.core.in_flight.as_ref().map(|in_flight| Own { place: &place, in_flight });
         let checked = self.policy().health.is_some();
-        self.group.borrow_mut().narrow(&self.policy().balance, zone, |endpoint, state| {
+        self.group.borrow_mut().narrow(&self.policy().balance, own, |endpoint, state| {
             if checked && state.standing().recovers(endpoint.health.is_healthy()) {
                 // What has just begun to work again is as cold as what is new.
                 state.standing().new_since.set(Some(now));

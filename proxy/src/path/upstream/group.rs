@@ -11,7 +11,7 @@ use weft_rules::balance::{Algorithm, BalancePolicy, hash_ring, locality, maglev}
 use weft_rules::hash::hash_address;
 
 use super::endpoint::EndpointState;
-use crate::discovery::{Endpoint, Endpoints};
+use crate::discovery::{Endpoint, Endpoints, Place};
 
 /// One worker's view of a cluster's endpoints.
 #[derive(Default)]
@@ -28,7 +28,7 @@ pub(super) struct Group {
     table: OnceCell<Table>,
 }
 
-/// Those of the own zone come first.
+/// Those nearby come first.
 struct Narrowed {
     states: Vec<Rc<EndpointState>>,
     here: usize,
@@ -38,7 +38,7 @@ struct Narrowed {
     in_flight: Rc<InFlight>,
 }
 
-/// What a worker has under way to the endpoints of a cluster, in the own zone and elsewhere.
+/// What a worker has under way to the endpoints of a cluster, nearby and elsewhere.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     pub(super) here: Cell<u32>,
@@ -59,10 +59,17 @@ pub(super) struct Zones<'a> {
     pub(super) load_elsewhere: locality::Endpoints,
 }
 
-/// The own zone, and what is under way in it.
-pub(super) struct OwnZone<'a> {
-    pub(super) name: &'a str,
+/// Where the pod is, and what is under way nearby.
+pub(super) struct Own<'a> {
+    pub(super) place: &'a Place,
     pub(super) in_flight: &'a Rc<InFlight>,
+}
+
+/// What is near: the own node if a usable endpoint is on it, or else the own zone.
+enum Near<'a> {
+    Node(&'a str),
+    Zone(&'a str),
+    Nothing,
 }
 
 impl Group {
@@ -102,7 +109,7 @@ impl Group {
     pub(super) fn narrow(
         &mut self,
         policy: &BalancePolicy,
-        zone: Option<OwnZone<'_>>,
+        own: Option<Own<'_>>,
         is_usable: impl Fn(&Endpoint, &EndpointState) -> bool,
     ) {
         let all: Vec<Judged<'_>> = in_order(&self.snapshot)
@@ -117,9 +124,9 @@ impl Group {
         let among = if nobody { draining } else { among };
         let left: Vec<_> = among.iter().filter(|judged| judged.is_usable || panics).collect();
         let is_whole = !nobody && left.len() == among.len();
-        self.narrowed = match zone {
+        self.narrowed = match own {
             None if is_whole => None,
-            zone => Some(Narrowed::new(among, &left, zone)),
+            own => Some(Narrowed::new(among, &left, own)),
         };
         self.states.iter().for_each(|state| state.standing().usable.set(false));
         self.candidates().iter().for_each(|state| state.standing().usable.set(true));
@@ -191,8 +198,9 @@ struct Judged<'a> {
 }
 
 impl Narrowed {
-    fn new(among: &[Judged<'_>], left: &[&Judged<'_>], zone: Option<OwnZone<'_>>) -> Self {
-        let is_here = |judged: &Judged<'_>| zone.as_ref().is_some_and(|zone| *judged.endpoint.zone == *zone.name);
+    fn new(among: &[Judged<'_>], left: &[&Judged<'_>], own: Option<Own<'_>>) -> Self {
+        let near = own.as_ref().map_or(Near::Nothing, |own| Near::of(own.place, left));
+        let is_here = |judged: &Judged<'_>| near.has(judged.endpoint);
         among.iter().for_each(|judged| judged.state.standing().here.set(is_here(judged)));
         let (here, elsewhere): (Vec<&Judged<'_>>, Vec<&Judged<'_>>) = left.iter().partition(|judged| is_here(judged));
         let all_here = among.iter().filter(|judged| is_here(judged)).count();
@@ -201,7 +209,26 @@ impl Narrowed {
             here: here.len(),
             all_here,
             all_elsewhere: among.len() - all_here,
-            in_flight: zone.as_ref().map(|zone| Rc::clone(zone.in_flight)).unwrap_or_default(),
+            in_flight: own.map(|own| Rc::clone(own.in_flight)).unwrap_or_default(),
+        }
+    }
+}
+
+impl<'a> Near<'a> {
+    fn of(own: &'a Place, usable: &[&Judged<'_>]) -> Self {
+        let on_node = !own.node.is_empty() && usable.iter().any(|judged| judged.endpoint.place.node == own.node);
+        match own {
+            Place { node, .. } if on_node => Self::Node(node),
+            Place { zone, .. } if !zone.is_empty() => Self::Zone(zone),
+            _ => Self::Nothing,
+        }
+    }
+
+    fn has(&self, endpoint: &Endpoint) -> bool {
+        match self {
+            Self::Node(node) => *endpoint.place.node == **node,
+            Self::Zone(zone) => *endpoint.place.zone == **zone,
+            Self::Nothing => false,
         }
     }
 }

@@ -12,7 +12,7 @@ use weft_certs::key::KeyPair;
 use weft_certs::spiffe::{SpiffeId, TrustDomain};
 
 use super::{ClusterState, EndpointState, PickBy, Upstreams};
-use crate::discovery::{Cluster, ClusterPolicy, Endpoint, EndpointHealth, Endpoints};
+use crate::discovery::{Cluster, ClusterPolicy, Endpoint, EndpointHealth, Endpoints, Place};
 use crate::telemetry::conditions::Conditions;
 use crate::telemetry::metrics::Registry;
 
@@ -74,7 +74,7 @@ pub(super) fn at(address: SocketAddr) -> Endpoint {
         mesh: None,
         workload: Arc::default(),
         pod: Arc::default(),
-        zone: Arc::default(),
+        place: Place::default(),
         draining: false,
         health: EndpointHealth::default(),
     }

@@ -11,7 +11,11 @@ use crate::why::Setting;
 
 /// What applies to the traffic of a cluster.
 pub(crate) fn policy(policy: &ClusterPolicy) -> Vec<Setting> {
-    let mut lines = balance(&policy.balance);
+    let mut lines = Vec::new();
+    if policy.node_local {
+        lines.push(setting("internalTrafficPolicy", "Local: the endpoints on the pod's own node alone"));
+    }
+    lines.extend(balance(&policy.balance, policy.node_first));
     lines.push(setting("connections.connectTimeout", time_of(policy.connect_timeout)));
     lines.extend(policy.limits.max_connections.map(|max| setting("connections.max", max)));
     lines.extend(policy.idle_timeout.map(|time| setting("connections.idleTimeout", time_of(time))));
@@ -28,7 +32,7 @@ pub(crate) fn policy(policy: &ClusterPolicy) -> Vec<Setting> {
     lines
 }
 
-fn balance(balance: &BalancePolicy) -> Vec<Setting> {
+fn balance(balance: &BalancePolicy, node_first: bool) -> Vec<Setting> {
     let algorithm = match balance.algorithm {
         Algorithm::PeakEwma => "PeakEwma",
         Algorithm::RoundRobin => "RoundRobin",
@@ -46,7 +50,7 @@ fn balance(balance: &BalancePolicy) -> Vec<Setting> {
         lines.push(setting("loadBalancer.slowStart", format!("{window} from {} %", slow_start.min_percent)));
     }
     if balance.zone_aware {
-        lines.push(setting("loadBalancer.locality", "PreferSameZone"));
+        lines.push(setting("loadBalancer.locality", if node_first { "PreferSameNode" } else { "PreferSameZone" }));
     }
     lines.push(setting("loadBalancer.panicPercent", balance.panic_percent));
     lines

@@ -1,4 +1,4 @@
-use crate::mesh::{Protocol, Service};
+use crate::mesh::{Locality, Protocol, Service};
 use crate::registry::testing::{faults, good};
 
 fn manifest(spec: &str) -> String {
@@ -82,11 +82,18 @@ fn an_annotation_declares_ports_opaque_whatever_they_are_called() {
 }
 
 #[test]
-fn what_depends_on_the_clients_node_is_told() {
-    let faults = faults(
-        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n\
-         spec: {internalTrafficPolicy: Local, trafficDistribution: PreferSameNode, ports: [{port: 80}]}\n",
+fn what_depends_on_the_clients_node_is_read() {
+    let read = |spec: &str| {
+        let service = service(spec);
+        (service.locality, service.node_local)
+    };
+    assert_eq!(read("{}"), (Locality::Anywhere, false));
+    assert_eq!(
+        read("{internalTrafficPolicy: Cluster, trafficDistribution: PreferClose}"),
+        (Locality::PreferSameZone, false)
     );
-    assert!(faults.iter().any(|fault| fault.contains("internalTrafficPolicy: Local is not done")), "{faults:?}");
-    assert!(faults.iter().any(|fault| fault.contains("trafficDistribution: PreferSameNode is done as")), "{faults:?}");
+    assert_eq!(
+        read("{internalTrafficPolicy: Local, trafficDistribution: PreferSameNode}"),
+        (Locality::PreferSameNode, true)
+    );
 }

@@ -14,8 +14,11 @@ const ALGORITHMS: [(&str, Algorithm); 6] = [
     ("RingHash", Algorithm::RingHash),
     ("Maglev", Algorithm::Maglev),
 ];
-const LOCALITIES: [(&str, Locality); 2] =
-    [("PreferSameZone", Locality::PreferSameZone), ("Anywhere", Locality::Anywhere)];
+const LOCALITIES: [(&str, Locality); 3] = [
+    ("PreferSameNode", Locality::PreferSameNode),
+    ("PreferSameZone", Locality::PreferSameZone),
+    ("Anywhere", Locality::Anywhere),
+];
 
 pub(super) fn read(raw: raw::LoadBalancer, field: &FieldPath, fields: &mut Fields<'_>) -> Balance {
     let algorithm = fields.word(field.key("algorithm"), raw.algorithm.as_deref(), &ALGORITHMS).unwrap_or_default();
@@ -36,9 +39,8 @@ pub(super) fn read(raw: raw::LoadBalancer, field: &FieldPath, fields: &mut Field
         fields.error(field.key("slowStart"), "is for PeakEwma, RoundRobin and LeastRequest alone");
     }
     let locality = fields.word(field.key("locality"), raw.locality.as_deref(), &LOCALITIES);
-    if locality == Some(Locality::PreferSameZone) && algorithm.hashes() {
-        let message =
-            "PreferSameZone is not for RingHash and Maglev: a key has one endpoint, wherever it is asked from";
+    if locality.is_some_and(|locality| locality != Locality::Anywhere) && algorithm.hashes() {
+        let message = "is not for RingHash and Maglev: a key has one endpoint, wherever it is asked from";
         fields.error(field.key("locality"), message);
     }
     let panic_percent = fields.number(field.key("panicPercent"), raw.panic_percent, 0..=100);

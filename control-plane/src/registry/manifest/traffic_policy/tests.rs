@@ -164,10 +164,13 @@ const BAD: [(&str, &str); 46] = [
     ("loadBalancer: {slowStart: {}}", "loadBalancer.slowStart.window: is missing"),
     ("loadBalancer: {slowStart: {window: 1s, minPercent: 0}}", "slowStart.minPercent: 0 is out of range: 1 to 100"),
     ("loadBalancer: {slowStart: {window: 1s, aggression: 0}}", "slowStart.aggression: 0 is out of range"),
-    ("loadBalancer: {locality: Near}", "loadBalancer.locality: \"Near\" is not one of PreferSameZone, Anywhere"),
+    (
+        "loadBalancer: {locality: Near}",
+        "loadBalancer.locality: \"Near\" is not one of PreferSameNode, PreferSameZone, Anywhere",
+    ),
     (
         "loadBalancer: {algorithm: Maglev, hashOn: [{source: true}], locality: PreferSameZone}",
-        "loadBalancer.locality: PreferSameZone is not for RingHash and Maglev",
+        "loadBalancer.locality: is not for RingHash and Maglev",
     ),
     ("loadBalancer: {panicPercent: 101}", "loadBalancer.panicPercent: 101 is out of range: 0 to 100"),
     ("connections: {max: 0}", "connections.max: 0 is out of range: 1 to 4294967295"),

@@ -29,7 +29,8 @@ pub(super) fn apply(cluster: &mut Cluster, written: Option<&Balance>, of_service
     let balance = written.unwrap_or(&default);
     let locality = match balance.locality.unwrap_or(of_service) {
         Locality::Anywhere => None,
-        Locality::PreferSameZone => Some(same_zone()),
+        // The endpoints have their node in their locality, where that comes first.
+        Locality::PreferSameNode | Locality::PreferSameZone => Some(zone_aware()),
     };
     let slow_start_config = balance.slow_start.map(slow_start);
     let extension = match balance.algorithm {
@@ -70,7 +71,7 @@ fn extension<M: Message + Name>(name: &str, config: &M) -> TypedExtensionConfig 
     TypedExtensionConfig { name: name.to_owned(), typed_config: Some(pack(config)) }
 }
 
-fn same_zone() -> LocalityLbConfig {
+fn zone_aware() -> LocalityLbConfig {
     let zone_aware = ZoneAwareLbConfig::default();
     LocalityLbConfig { locality_config_specifier: Some(LocalityConfigSpecifier::ZoneAwareLbConfig(zone_aware)) }
 }

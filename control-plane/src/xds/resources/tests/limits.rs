@@ -220,6 +220,8 @@ fn a_pod_has_the_zone_of_its_label_or_of_its_slice() {
     assert_eq!(zone(DEMO, "web"), "else permissive tcp -> inbound");
     assert_eq!(zone(&labelled, "web"), "else permissive z tcp -> inbound");
     assert_eq!(zone(DEMO, "api-v2"), "else permissive b tcp -> inbound");
+    let on_node = crate::registry::testing::demo_on_nodes("");
+    assert_eq!(zone(&on_node, "api-v2"), "else permissive b n2 tcp -> inbound");
     let versions: std::collections::BTreeSet<_> = (0..10)
         .map(|_| resource(&mesh(DEMO), ResourceKind::Listener, "inbound", &node("api-v2")).unwrap().version)
         .collect();

@@ -158,6 +158,43 @@ fn a_service_may_prefer_its_zone_by_itself() {
 }
 
 #[test]
+fn a_preferred_node_is_told_with_the_endpoints() {
+    let near = demo_on_nodes("trafficDistribution: PreferSameNode");
+    assert_eq!(balancer(&of(&mesh(&near), "shop/api:80")).unwrap().0, "weft.load_balancing_policies.peak_ewma");
+    let sub_zones = |text: &str| {
+        let found = found(&mesh(text), ResourceKind::ClusterLoadAssignment, "shop/api:80").unwrap();
+        let assignment: ClusterLoadAssignment = unpack(&found.any).unwrap();
+        let localities = assignment.endpoints.into_iter().map(|group| group.locality.unwrap());
+        localities.map(|at| format!("{}/{}", at.zone, at.sub_zone)).collect::<Vec<_>>()
+    };
+    assert_eq!(sub_zones(&near), ["a/n1", "b/n2"]);
+    assert_eq!(sub_zones(&demo_on_nodes("trafficDistribution: PreferSameZone")), ["a/", "b/"]);
+    let written = format!("{near}{}", policy("api", "loadBalancer: {locality: PreferSameZone}"));
+    assert_eq!(sub_zones(&written), ["a/", "b/"], "a TrafficPolicy comes first");
+    let text = |key| xds::metadata_text(of(&mesh(&near), "shop/api:80").metadata.as_ref(), key).map(str::to_owned);
+    assert_eq!(text(xds::METADATA_LOCALITY).as_deref(), Some("PreferSameNode"));
+    assert_eq!(text(xds::METADATA_INTERNAL_TRAFFIC), None);
+}
+
+#[test]
+fn a_service_that_keeps_to_the_clients_node_has_the_endpoints_there_alone() {
+    let mesh = mesh(&demo_on_nodes("internalTrafficPolicy: Local"));
+    let endpoints = |pod: &str| {
+        let found = resource(&mesh, ResourceKind::ClusterLoadAssignment, "shop/api:80", &node(pod)).unwrap();
+        let assignment: ClusterLoadAssignment = unpack(&found.any).unwrap();
+        let endpoints = assignment.endpoints.into_iter().flat_map(|group| group.lb_endpoints);
+        endpoints
+            .map(|at| xds::metadata_text(at.metadata.as_ref(), xds::METADATA_POD).unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(endpoints("web"), ["api-v1"], "its node has one");
+    assert_eq!(endpoints("api-v2"), ["api-v2"], "its slice tells its node");
+    assert_eq!(endpoints("users"), [""; 0], "nobody knows its node");
+    let text = |key| xds::metadata_text(of(&mesh, "shop/api:80").metadata.as_ref(), key).map(str::to_owned);
+    assert_eq!(text(xds::METADATA_INTERNAL_TRAFFIC).as_deref(), Some("Local"));
+}
+
+#[test]
 #[allow(deprecated, reason = "the field that is sent")]
 fn limits_ejection_and_health_checks_are_told() {
     let mesh = under(

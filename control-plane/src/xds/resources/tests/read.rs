@@ -40,7 +40,7 @@ fn read_chain(chain: &FilterChain) -> String {
             write!(text, "{} ", condition.application_protocols.join(",")).unwrap();
         }
     }
-    for key in [xds::METADATA_MTLS, xds::METADATA_ZONE] {
+    for key in [xds::METADATA_MTLS, xds::METADATA_ZONE, xds::METADATA_NODE] {
         if let Some(value) = xds::metadata_text(chain.metadata.as_ref(), key) {
             write!(text, "{value} ").unwrap();
         }

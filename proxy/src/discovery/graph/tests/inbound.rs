@@ -31,11 +31,12 @@ fn limited(burst: u32, zone: &str, service: &str) -> Listener {
         |any| HttpFilter { config_type: Some(http_filter::ConfigType::TypedConfig(any)), ..HttpFilter::default() };
     let http_filters = vec![filter(xds::pack(&local)), filter(xds::pack(&global))];
     let manager = HttpConnectionManager { http_filters, ..HttpConnectionManager::default() };
-    let zone = xds::metadata([(xds::METADATA_ZONE, Kind::StringValue(zone.to_owned()))]);
+    let text = |text: &str| Kind::StringValue(text.to_owned());
+    let place = xds::metadata([(xds::METADATA_ZONE, text(zone)), (xds::METADATA_NODE, text("node-1"))]);
     Listener {
         name: "inbound".to_owned(),
         filter_chains: vec![inbound_chain(8080, chain(xds::pack(&manager)), None)],
-        default_filter_chain: Some(FilterChain { metadata: Some(zone), ..tcp_chain("inbound") }),
+        default_filter_chain: Some(FilterChain { metadata: Some(place), ..tcp_chain("inbound") }),
         ..Listener::default()
     }
 }
@@ -47,7 +48,7 @@ fn a_rate_limit_service_is_subscribed_to_and_nothing_waits_for_it() {
     assert!(world.give("inbound", "1", &limited(5, "eu-1a", service)).is_empty());
     assert!(world.subscribed.contains("Cluster infra/ratelimit:8081"));
     let first = world.graph.take_inbound().unwrap();
-    assert_eq!(&*first.zone, "eu-1a");
+    assert_eq!((&*first.place.zone, &*first.place.node), ("eu-1a", "node-1"));
     assert!(!first.port(8080).limits.global[0].cluster.exists, "it is not there yet");
     world.give(service, "1", &eds_cluster(service));
     world.give(service, "1", &assignment(service, &[("10.1.0.7", 8081)]));

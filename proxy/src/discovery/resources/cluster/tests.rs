@@ -54,10 +54,14 @@ fn without_a_policy_everything_is_the_default() {
 
 #[test]
 fn the_manifest_and_the_times_of_connections_are_read() {
-    let manifest = Kind::StringValue("TrafficPolicy shop/api".to_owned());
+    let text = |text: &str| Kind::StringValue(text.to_owned());
     #[allow(deprecated)]
     let policy = read(&Cluster {
-        metadata: Some(xds::metadata([(xds::METADATA_MANIFEST, manifest)])),
+        metadata: Some(xds::metadata([
+            (xds::METADATA_MANIFEST, text("TrafficPolicy shop/api")),
+            (xds::METADATA_INTERNAL_TRAFFIC, text("Local")),
+            (xds::METADATA_LOCALITY, text("PreferSameNode")),
+        ])),
         connect_timeout: seconds(3),
         common_http_protocol_options: Some(HttpProtocolOptions {
             idle_timeout: seconds(60),
@@ -68,6 +72,7 @@ fn the_manifest_and_the_times_of_connections_are_read() {
         ..make::eds_cluster(NAME)
     });
     assert_eq!((&*policy.manifest, policy.connect_timeout.as_secs()), ("TrafficPolicy shop/api", 3));
+    assert!(policy.node_local && policy.node_first);
     assert_eq!((policy.idle_timeout, policy.max_connection_age), (Some(Duration::from_secs(60)), None));
     assert_eq!(policy.max_stream_age, Some(Duration::from_secs(600)));
 }

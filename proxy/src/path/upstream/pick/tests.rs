@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use weft_rules::balance::{Algorithm, BalancePolicy, SlowStart};
 
-use crate::discovery::{Cluster, ClusterCounters, ClusterPolicy, Endpoint, Endpoints};
+use crate::discovery::{Cluster, ClusterCounters, ClusterPolicy, Endpoint, Endpoints, Place};
 use crate::path::upstream::testing::{World, endpoint};
 use crate::path::upstream::{ClusterState, PickBy};
 
@@ -148,17 +148,17 @@ fn a_hash_whose_endpoint_was_tried_leads_to_one_other_endpoint() {
 #[test]
 fn the_own_zone_comes_first_while_it_has_endpoints() {
     let world = World::new();
-    let zoned = |port, zone: &str| Endpoint { zone: zone.into(), ..endpoint(port) };
+    let zoned = |port, zone| Endpoint { place: place(zone, ""), ..endpoint(port) };
     let all = || vec![zoned(1, "a"), zoned(2, "a"), zoned(3, "b"), zoned(4, "")];
     for algorithm in [Algorithm::PeakEwma, Algorithm::RoundRobin, Algorithm::LeastRequest, Algorithm::Random] {
         let balance = BalancePolicy { algorithm, zone_aware: true, ..BalancePolicy::default() };
         let zone_aware = ClusterPolicy { balance, ..ClusterPolicy::default() };
         let (_named, cluster) = world.cluster(zone_aware, all());
         for (zone, picks) in [("", vec![1, 2, 3, 4]), ("a", vec![1, 2]), ("b", vec![3]), ("c", vec![1, 2, 3, 4])] {
-            world.upstreams.maintain(Instant::now(), &zone.into());
+            world.upstreams.maintain(Instant::now(), &place(zone, ""));
             assert_eq!(world.picks(&cluster, &PickBy::default(), 500), picks, "{algorithm:?} in {zone:?}");
         }
-        world.upstreams.maintain(Instant::now(), &"a".into());
+        world.upstreams.maintain(Instant::now(), &place("a", ""));
         let tried = [endpoint(1).address, endpoint(2).address];
         assert_eq!(world.picks(&cluster, &PickBy { tried: &tried, ..PickBy::default() }, 200), [3, 4]);
         let (_named, cluster) = world.cluster(policy(algorithm), all());
@@ -166,16 +166,50 @@ fn the_own_zone_comes_first_while_it_has_endpoints() {
     }
 }
 
+fn place(zone: &str, node: &str) -> Place {
+    Place { zone: zone.into(), node: node.into() }
+}
+
+#[test]
+fn the_own_node_comes_before_the_own_zone_while_it_has_usable_endpoints() {
+    let world = World::new();
+    let at = |port, zone, node| Endpoint { place: place(zone, node), ..endpoint(port) };
+    let balance = BalancePolicy { zone_aware: true, ..BalancePolicy::default() };
+    let policy = || ClusterPolicy { balance: balance.clone(), ..ClusterPolicy::default() };
+    let all = vec![at(1, "a", "n1"), at(2, "a", "n2"), at(3, "a", "n2"), at(4, "b", "n3"), at(5, "b", "")];
+    let (_named, cluster) = world.cluster(policy(), all.clone());
+    let cases: [(_, _, &[u16]); 6] = [
+        ("a", "n1", &[1]),
+        ("a", "n2", &[2, 3]),
+        ("a", "n4", &[1, 2, 3]),
+        ("", "n3", &[4]),
+        ("c", "n4", &[1, 2, 3, 4, 5]),
+        ("", "", &[1, 2, 3, 4, 5]),
+    ];
+    for (zone, node, picks) in cases {
+        world.upstreams.maintain(Instant::now(), &place(zone, node));
+        assert_eq!(world.picks(&cluster, &PickBy::default(), 500), picks, "on {node:?} in {zone:?}");
+    }
+    world.upstreams.maintain(Instant::now(), &place("a", "n1"));
+    let tried = [endpoint(1).address];
+    let again = world.picks(&cluster, &PickBy { tried: &tried, ..PickBy::default() }, 200);
+    assert_eq!(again, [2, 3, 4, 5], "another attempt goes elsewhere");
+    let mut all = all;
+    all[0].draining = true;
+    let (_named, cluster) = world.cluster(policy(), all);
+    assert_eq!(world.picks(&cluster, &PickBy::default(), 500), [2, 3], "one that drains is not usable");
+}
+
 #[tokio::test]
 async fn a_zone_with_too_much_to_do_overflows() {
     let world = World::new();
-    let zoned = |port, zone: &str| Endpoint { zone: zone.into(), ..endpoint(port) };
+    let zoned = |port, zone| Endpoint { place: place(zone, ""), ..endpoint(port) };
     let balance = BalancePolicy { algorithm: Algorithm::Random, zone_aware: true, ..BalancePolicy::default() };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let here = listener.local_addr().unwrap().port();
     let zone_aware = ClusterPolicy { balance, ..ClusterPolicy::default() };
     let (_named, cluster) = world.cluster(zone_aware, vec![zoned(here, "a"), zoned(1, "b")]);
-    world.upstreams.maintain(Instant::now(), &"a".into());
+    world.upstreams.maintain(Instant::now(), &place("a", ""));
     assert_eq!(world.picks(&cluster, &PickBy::default(), 200), [here]);
     let busy = world.pick(&cluster, &PickBy::default()).unwrap();
     let mut open = Vec::new();
