@@ -27,6 +27,7 @@ help:
 	@echo '             Weft on a real Kubernetes cluster, built and started here: needs root, go and runc'
 	@echo 'make parity  the same requests to Weft and to Envoy, and what each makes of them'
 	@echo 'make scale   how far one control plane goes, against its targets: minutes, on a machine that does nothing else'
+	@echo '             small and quick: make scale ARGS="--untimed --services 100 --proxies 50 --changes 20 --grow-to 1000"'
 	@echo 'make lint    formatting, lints, documentation, licences of dependencies'
 	@echo 'make build   the programs weft, weft-control and weft-proxy, in $(TARGET)/release'
 	@echo 'make dist    weft-proxy as it is shipped, in $(TARGET)/dist: faster, and long in the making'

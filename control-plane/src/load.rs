@@ -81,7 +81,8 @@ impl Loads {
         self.interval
     }
 
-    /// What connected proxies reported of these clusters for the time from `since` on, at most of the last minute.
+    /// What connected proxies reported of these clusters for the time from `since` on, at most of the last minute, and as
+    /// long as a tally counts them.
     pub fn recent(&self, clusters: &[Arc<str>], since: Instant, now: Instant) -> Figures {
         self.aggregate.lock().recent(clusters, since, now)
     }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 /// Shared by all proxies and whoever changes the mesh.
@@ -21,6 +21,8 @@ pub(crate) struct Board {
 struct State {
     /// By Service.
     open: HashMap<u32, Vec<Change>>,
+    /// The proxies whose pods are being replaced: changes don't wait for them.
+    away: HashSet<u32>,
     /// What is measured now, if anything is.
     phase: Option<Phase>,
     retries: u64,
@@ -29,8 +31,8 @@ struct State {
 /// A change of a Service's endpoints under way.
 #[derive(Debug)]
 struct Change {
-    /// What its endpoints have since, and hadn't before.
-    mark: String,
+    /// What its endpoints have since, and hadn't before, as it is encoded.
+    mark: Vec<u8>,
     begun: Instant,
     /// The proxies that dial the Service and don't have it yet.
     waiting: HashSet<u32>,
@@ -43,20 +45,21 @@ pub(crate) struct Phase {
     touched: HashSet<u32>,
     /// How long each took to its last proxy.
     pub(crate) latencies: Vec<Duration>,
-    /// The resources that were sent.
+    /// What was sent to proxies that held all they need.
     pub(crate) pushes: u64,
-    /// Of these, the ones that no proxy needed: of what was not changed, or the same again.
+    /// Of this, the ones that nobody needed: endpoints that did not change or that the proxy does not dial, the same
+    /// again, other kinds of resources, or nothing at all.
     pub(crate) needless: u64,
 }
 
-/// A resource that a proxy was sent.
+/// What a proxy was sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent<'a> {
     pub(crate) proxy: u32,
-    /// The Service whose endpoints these are; `None`: it is another kind of resource, or a removal.
+    /// Whether the proxy holds all that it needs already.
+    pub(crate) is_push: bool,
+    /// The Service whose endpoints these are, in a version that is new to the proxy, which dials it; else `None`.
     pub(crate) endpoints_of: Option<u32>,
-    /// Whether the proxy had this very version.
-    pub(crate) known: bool,
     pub(crate) content: &'a [u8],
 }
 
@@ -71,14 +74,15 @@ impl Board {
         self.state.lock().phase.take().unwrap_or_default()
     }
 
-    /// Notes a change that is about to be made.
-    pub(crate) fn change(&self, service: u32, mark: String, interested: HashSet<u32>) {
+    /// Notes a change that is about to be made: a Service gets an endpoint at this address.
+    pub(crate) fn change(&self, service: u32, address: &str, interested: HashSet<u32>) {
         let mut state = self.state.lock();
         if let Some(phase) = &mut state.phase {
             phase.touched.insert(service);
         }
-        if !interested.is_empty() {
-            let change = Change { mark, begun: Instant::now(), waiting: interested };
+        let waiting = &interested - &state.away;
+        if !waiting.is_empty() {
+            let change = Change { mark: encoded(address), begun: Instant::now(), waiting };
             state.open.entry(service).or_default().push(change);
             self.open.send_modify(|open| *open += 1);
         }
@@ -88,20 +92,36 @@ impl Board {
     pub(crate) fn sent(&self, sent: Sent<'_>) {
         let now = Instant::now();
         let mut state = self.state.lock();
-        let State { open, phase, .. } = &mut *state;
-        let mut finished = Vec::new();
-        if let Some(changes) = sent.endpoints_of.and_then(|service| open.get_mut(&service)) {
-            for change in changes.iter_mut().filter(|change| contains(sent.content, change.mark.as_bytes())) {
-                change.waiting.remove(&sent.proxy);
-            }
-            let done = changes.extract_if(.., |change| change.waiting.is_empty());
-            finished.extend(done.map(|change| now.duration_since(change.begun)));
-        }
-        if let Some(phase) = phase {
+        if let Some(phase) = state.phase.as_mut().filter(|_| sent.is_push) {
             phase.pushes += 1;
             let touched = sent.endpoints_of.is_some_and(|service| phase.touched.contains(&service));
-            phase.needless += u64::from(!touched || sent.known);
-            phase.latencies.extend(&finished);
+            phase.needless += u64::from(!touched);
+        }
+        let changes = sent.endpoints_of.and_then(|service| state.open.get_mut(&service));
+        let Some(changes) = changes else { return };
+        for change in changes.iter_mut().filter(|change| contains(sent.content, &change.mark)) {
+            change.waiting.remove(&sent.proxy);
+        }
+        let finished = finished(changes, now);
+        self.finish(state, &finished);
+    }
+
+    /// Notes that a pod is about to be replaced: its proxy is gone until it holds all it needs again.
+    pub(crate) fn leave(&self, proxy: u32) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.away.insert(proxy);
+        let mut all = Vec::new();
+        for changes in state.open.values_mut() {
+            changes.iter_mut().for_each(|change| drop(change.waiting.remove(&proxy)));
+            all.extend(finished(changes, now));
+        }
+        self.finish(state, &all);
+    }
+
+    fn finish(&self, mut state: MutexGuard<'_, State>, finished: &[Duration]) {
+        if let Some(phase) = &mut state.phase {
+            phase.latencies.extend(finished);
         }
         drop(state);
         if !finished.is_empty() {
@@ -120,7 +140,8 @@ impl Board {
     }
 
     /// A proxy holds all that it needs.
-    pub(crate) fn synced(&self) {
+    pub(crate) fn synced(&self, proxy: u32) {
+        self.state.lock().away.remove(&proxy);
         self.synced.send_modify(|synced| *synced += 1);
     }
 
@@ -140,6 +161,11 @@ impl Board {
         all.with_context(|| format!("{} of {proxies} in {limit:?}, {retries} attempts failed", *self.synced.borrow()))
     }
 
+    /// How often a proxy's stream could not be opened, or ended by itself.
+    pub(crate) fn retries(&self) -> u64 {
+        self.state.lock().retries
+    }
+
     /// A proxy's stream could not be opened, or ended; the first few say why.
     pub(crate) fn retry(&self, proxy: u32, error: &anyhow::Error) {
         let mut state = self.state.lock();
@@ -148,6 +174,18 @@ impl Board {
             eprintln!("proxy {proxy}: {error:#}; it tries again");
         }
     }
+}
+
+/// Takes those out that wait for nobody any more; how long each took.
+fn finished(changes: &mut Vec<Change>, now: Instant) -> Vec<Duration> {
+    let done = changes.extract_if(.., |change| change.waiting.is_empty());
+    done.map(|change| now.duration_since(change.begun)).collect()
+}
+
+/// An address as protobuf has it, after its length: so 10.0.0.1 is not found in 10.0.0.10.
+fn encoded(address: &str) -> Vec<u8> {
+    // An IPv4 address is shorter than what needs a second byte for its length.
+    [&[address.len() as u8], address.as_bytes()].concat()
 }
 
 fn contains(content: &[u8], mark: &[u8]) -> bool {

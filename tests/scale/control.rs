@@ -26,6 +26,9 @@ use crate::mesh::Mesh;
 const READY: Duration = Duration::from_secs(60);
 /// How long a proxy waits for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How often a proxy pings an idle connection, and how long it waits for the answer: `weft-proxy` does the same.
+const PING: Duration = Duration::from_secs(2);
+const PONG: Duration = Duration::from_secs(3);
 
 /// A running control plane, killed when dropped.
 #[derive(Debug)]
@@ -78,7 +81,11 @@ impl Control {
                 Ok::<_, std::io::Error>(TokioIo::new(connector.connect(name, stream).await?))
             }
         });
-        let endpoint = Endpoint::from_static("http://weft-control").connect_timeout(CONNECT);
+        let endpoint = Endpoint::from_static("http://weft-control")
+            .connect_timeout(CONNECT)
+            .http2_keep_alive_interval(PING)
+            .keep_alive_timeout(PONG)
+            .keep_alive_while_idle(true);
         Ok(endpoint.connect_with_connector(connect).await?)
     }
 

@@ -49,6 +49,12 @@ pub(crate) struct Options {
     /// Changes a second of the rolling restart.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5_000))]
     rate: u32,
+    /// How many Services there are in the end around a real proxy that dials ten.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(11..=60_000))]
+    grow_to: u32,
+    /// Shows times without judging them: for a machine that is slow, or does other things as well.
+    #[arg(long)]
+    untimed: bool,
     /// Where the curve is drawn, as SVG.
     #[arg(long)]
     plot: Option<std::path::PathBuf>,
@@ -63,7 +69,7 @@ pub(crate) struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     let result = match options.growth {
-        true => growth::inside(&mut io::stdout().lock()).map(|()| true),
+        true => growth::inside(&mut io::stdout().lock(), options.grow_to).map(|()| true),
         false => run(&options),
     };
     match result {
@@ -82,7 +88,7 @@ fn run(options: &Options) -> Result<bool> {
     // What the mesh grows by is for a control plane of its own, while nothing else is measured.
     let growth = match options.no_growth {
         true => None,
-        false => Some(growth::outside()?),
+        false => Some(growth::outside(options.grow_to)?),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let limited = async { tokio::time::timeout(LONGEST, scenarios::all(options)).await };

@@ -70,6 +70,12 @@ impl Mesh {
         self.state().join("trust-bundle.pem")
     }
 
+    /// The name of the pod that has a place among a Service's pods now.
+    pub(crate) fn pod(&self, service: u32, pod: u32) -> String {
+        let generations = self.generations.get(service as usize).and_then(|pods| pods.get(pod as usize));
+        pod_name(service, pod, generations.copied().unwrap_or_default())
+    }
+
     /// The address that the next pod has.
     pub(crate) fn upcoming(&self) -> String {
         address(self.addresses).to_string()
@@ -161,8 +167,8 @@ pub(crate) fn service_number(name: &str) -> Option<u32> {
     name.service.strip_prefix('s')?.parse().ok()
 }
 
-/// The name of the pod that takes a place among a Service's pods.
-pub(crate) fn pod_name(service: u32, pod: u32, generation: u32) -> String {
+/// The name of the pod that takes a place among a Service's pods after so many others.
+fn pod_name(service: u32, pod: u32, generation: u32) -> String {
     format!("s{service}-{pod}-{generation}")
 }
 

@@ -1,4 +1,6 @@
-//! One simulated proxy: what `weft-proxy` says on its stream for the Services that its application dials.
+//! One simulated proxy: what `weft-proxy` says on its streams for the Services that its application dials.
+
+mod reports;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -9,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use rustls::ClientConfig;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 use weft_api::names::INBOUND_LISTENER;
 use weft_api::xds::ResourceKind::{self, Cluster, ClusterLoadAssignment, Listener, RouteConfiguration};
 use weft_api::xds::pb::envoy::config::core::v3::Node;
@@ -25,6 +28,7 @@ const QUEUE: usize = 64;
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// A proxy of the fleet.
+#[derive(Clone)]
 pub(crate) struct Proxy {
     pub(crate) number: u32,
     /// The pod that it is of, as `POD.NAMESPACE`.
@@ -70,8 +74,17 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
+    /// Both streams, over one connection, until one of them ends.
     async fn run(&mut self, control: &Control) -> Result<()> {
         let channel = control.connect(Arc::clone(&self.proxy.tls)).await?;
+        let reports = reports::send(channel.clone(), self.proxy);
+        tokio::select! {
+            ended = self.follow(channel) => ended,
+            ended = reports => ended,
+        }
+    }
+
+    async fn follow(&mut self, channel: Channel) -> Result<()> {
         let (requests, outgoing) = mpsc::channel(QUEUE);
         let node = Node { id: self.proxy.node.clone(), ..Node::default() };
         requests.send(DeltaDiscoveryRequest { node: Some(node), ..self.subscription(Listener) }).await?;
@@ -89,7 +102,7 @@ impl Session<'_> {
                 Some(kind) => requests.send(self.subscription(kind)).await?,
                 None => {
                     self.is_synced = true;
-                    self.board.synced();
+                    self.board.synced(self.proxy.number);
                 }
             }
         }
@@ -97,16 +110,22 @@ impl Session<'_> {
     }
 
     fn take(&mut self, kind: ResourceKind, response: &DeltaDiscoveryResponse) {
+        let (proxy, is_push) = (self.proxy.number, self.is_synced);
+        let nothing = Sent { proxy, is_push, endpoints_of: None, content: &[] };
         for resource in &response.resources {
             let key = (kind, resource.name.clone());
-            let known = self.held.insert(key, resource.version.clone()).is_some_and(|old| old == resource.version);
-            let service = mesh::service_number(&resource.name).filter(|_| kind == ClusterLoadAssignment);
+            let is_new = self.held.insert(key, resource.version.clone()).is_none_or(|old| old != resource.version);
+            let service = mesh::service_number(&resource.name)
+                .filter(|service| is_new && kind == ClusterLoadAssignment && self.proxy.dialled.contains(service));
             let content = resource.resource.as_ref().map_or(&[][..], |any| &any.value);
-            self.board.sent(Sent { proxy: self.proxy.number, endpoints_of: service, known, content });
+            self.board.sent(Sent { endpoints_of: service, content, ..nothing });
         }
         for name in &response.removed_resources {
             self.held.remove(&(kind, name.clone()));
-            self.board.sent(Sent { proxy: self.proxy.number, endpoints_of: None, known: false, content: &[] });
+            self.board.sent(nothing);
+        }
+        if response.resources.is_empty() && response.removed_resources.is_empty() {
+            self.board.sent(nothing);
         }
     }
 

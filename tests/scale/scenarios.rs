@@ -34,6 +34,8 @@ pub(crate) struct Measured {
     pub(crate) rss_alone: u64,
     /// What was sent to those who need it not, in all phases.
     pub(crate) needless: u64,
+    /// How often a stream could not be opened, or ended by itself.
+    pub(crate) retries: u64,
 }
 
 /// What was measured at one size of the fleet.
@@ -66,11 +68,20 @@ pub(crate) struct Restart {
     pub(crate) cpu: Duration,
 }
 
+impl Restart {
+    /// Pods replaced a second.
+    pub(crate) fn rate(&self) -> f64 {
+        f64::from(self.changes) / self.took.as_secs_f64()
+    }
+}
+
 /// Measures everything.
 ///
 /// # Errors
 /// Where something does not work at all.
 pub(crate) async fn all(options: &Options) -> Result<Measured> {
+    let most = options.proxies.iter().max().copied().unwrap_or_default();
+    ensure!(most <= (ENDPOINTS - 1) * options.services, "{most} proxies leave no pod of a Service without one");
     eprintln!("writing {} Services with {} endpoints", options.services, options.services * ENDPOINTS);
     let mut mesh = Mesh::create(options.services)?;
     let begun = Instant::now();
@@ -85,10 +96,11 @@ pub(crate) async fn all(options: &Options) -> Result<Measured> {
     for proxies in &options.proxies {
         curve.push(scene.point(&mut fleet, *proxies).await?);
     }
-    let restart = scene.restart(&fleet).await?;
+    let restart = scene.restart(&mut fleet).await?;
     let needless = scene.needless;
     let (rss, rss_peak) = control.memory()?;
-    Ok(Measured { curve, restart, start, rss, rss_peak, rss_alone, needless })
+    let retries = board.retries();
+    Ok(Measured { curve, restart, start, rss, rss_peak, rss_alone, needless, retries })
 }
 
 struct Scene<'a> {
@@ -101,7 +113,7 @@ struct Scene<'a> {
 
 impl Scene<'_> {
     async fn point(&mut self, fleet: &mut Fleet, proxies: u32) -> Result<Point> {
-        fleet.grow(proxies).await?;
+        fleet.grow(self.mesh, proxies).await?;
         let cpu = self.control.cpu()?;
         let reconnect = fleet.reconnect().await?;
         let reconnect_cpu = self.control.cpu()? - cpu;
@@ -111,14 +123,14 @@ impl Scene<'_> {
         let (rss, _) = self.control.memory()?;
         let (p50, p99) = (quantile(&phase.latencies, 0.5), quantile(&phase.latencies, 0.99));
         let point = Point { proxies, p50, p99, cpu, reconnect, reconnect_cpu, rss };
-        eprintln!("{proxies} proxies: {point:?}");
+        eprintln!("{proxies} proxies: a change takes {p99:.1?} at p99; all at once take {reconnect:.1?}");
         Ok(point)
     }
 
     /// Single changes, one after the other.
     async fn changes(&mut self, fleet: &Fleet) -> Result<Phase> {
         self.board.begin();
-        // The last of a Service's pods: it has no simulated proxy.
+        // The last of a Service's pods has no simulated proxy.
         let pod = ENDPOINTS - 1;
         for _ in 0..self.options.changes {
             let service = rand::random::<u32>() % self.options.services;
@@ -130,35 +142,38 @@ impl Scene<'_> {
         Ok(self.end())
     }
 
-    /// Replaces each pod that has no simulated proxy once, so many a second.
-    async fn restart(&mut self, fleet: &Fleet) -> Result<Restart> {
+    /// Replaces each pod once, so many a second, and where it has a simulated proxy that, too.
+    async fn restart(&mut self, fleet: &mut Fleet) -> Result<Restart> {
         let Options { services, rate, .. } = *self.options;
-        let proxies = self.options.proxies.iter().max().copied().unwrap_or_default();
-        let first = proxies.div_ceil(services);
-        ensure!(first < ENDPOINTS, "{proxies} proxies leave no pod of {services} Services to be replaced");
-        eprintln!("replacing {} pods, {rate} a second", (ENDPOINTS - first) * services);
+        let changes = ENDPOINTS * services;
+        eprintln!("replacing {changes} pods, {rate} a second");
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let cpu = self.control.cpu()?;
         self.board.begin();
         let begun = Instant::now();
-        for (pod, service) in (first..ENDPOINTS).flat_map(|pod| (0..services).map(move |service| (pod, service))) {
+        for number in 0..changes {
             ticks.tick().await;
+            // A pod of each Service after the other; which one, differs, so that those with a proxy are spread evenly.
+            let service = number % services;
+            let pod = (number / services + service) % ENDPOINTS;
             self.replace(fleet, service, pod)?;
+            fleet.replace(service, pod, &self.mesh.pod(service, pod));
         }
         let took = begun.elapsed();
         self.board.settled(LOST).await?;
         let behind = begun.elapsed() - took;
+        let cpu = self.control.cpu()? - cpu;
+        fleet.all_synced().await?;
         let phase = self.end();
         let (p50, p99) = (quantile(&phase.latencies, 0.5), quantile(&phase.latencies, 0.99));
-        let changes = (ENDPOINTS - first) * services;
-        let restart = Restart { changes, took, p50, p99, behind, cpu: self.control.cpu()? - cpu };
-        eprintln!("{restart:?}");
+        let restart = Restart { changes, took, p50, p99, behind, cpu };
+        eprintln!("that took {took:.1?}; {behind:.1?} after the last one all was told");
         Ok(restart)
     }
 
     fn replace(&mut self, fleet: &Fleet, service: u32, pod: u32) -> Result<()> {
-        self.board.change(service, self.mesh.upcoming(), fleet.interested(service));
+        self.board.change(service, &self.mesh.upcoming(), fleet.interested(service));
         self.mesh.replace(service, pod)
     }
 

@@ -1,4 +1,7 @@
 //! The reports of all proxies, within bounds; the time is an argument.
+//!
+//! Of requests that is kept which a tally counts: a shift looks at nothing else, and thousands of proxies that each report
+//! of dozens of clusters would fill any bound.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -25,6 +28,7 @@ pub(super) struct Aggregate {
     window: Duration,
     next: u64,
     streams: HashMap<StreamId, Stream>,
+    /// The clusters that tallies count.
     clusters: HashMap<Arc<str>, BTreeMap<StreamId, VecDeque<Slot>>>,
     slots: usize,
     tallies: HashMap<TallyId, Counting>,
@@ -82,14 +86,12 @@ impl Aggregate {
     /// Forgets a proxy and what it reported; tallies keep their sums.
     pub(super) fn disconnect(&mut self, id: StreamId) {
         self.streams.remove(&id);
-        let slots = &mut self.slots;
-        self.clusters.retain(|_, streams| {
-            *slots -= streams.remove(&id).map_or(0, |slots| slots.len());
-            !streams.is_empty()
-        });
+        for streams in self.clusters.values_mut() {
+            self.slots -= streams.remove(&id).map_or(0, |slots| slots.len());
+        }
     }
 
-    /// Takes in a report. Returns for how many of its clusters there was no room.
+    /// Takes in a report. Returns for how many of the clusters that are counted there was no room.
     pub(super) fn report(&mut self, id: StreamId, report: Report, now: Instant) -> u64 {
         let Some(stream) = self.streams.get_mut(&id) else { return 0 };
         stream.latest = Some(now);
@@ -101,6 +103,9 @@ impl Aggregate {
         self.sweep(now);
         let mut dropped = 0;
         for (cluster, figures) in report.clusters {
+            if !self.clusters.contains_key(&cluster) {
+                continue;
+            }
             for tally in
                 self.tallies.values_mut().filter(|tally| tally.since <= began && tally.clusters.contains(&cluster))
             {
@@ -111,7 +116,8 @@ impl Aggregate {
         dropped
     }
 
-    /// What connected proxies reported of these clusters for times that begin at `since` or later, within the window.
+    /// What connected proxies reported of these clusters for times that begin at `since` or later, within the window; of
+    /// those that no tally counts, nothing.
     pub(super) fn recent(&self, clusters: &[Arc<str>], since: Instant, now: Instant) -> Figures {
         let mut sum = Figures::default();
         let streams = clusters.iter().filter_map(|cluster| self.clusters.get(cluster));
@@ -125,6 +131,9 @@ impl Aggregate {
     /// Begins to count what covers times from `since` on.
     pub(super) fn tally(&mut self, clusters: Vec<Arc<str>>, since: Instant) -> TallyId {
         let id = TallyId(self.number());
+        for cluster in &clusters {
+            self.clusters.entry(Arc::clone(cluster)).or_default();
+        }
         self.tallies.insert(id, Counting { clusters, since, figures: Figures::default() });
         id
     }
@@ -135,6 +144,14 @@ impl Aggregate {
 
     pub(super) fn forget(&mut self, id: TallyId) {
         self.tallies.remove(&id);
+        let (tallies, slots) = (&self.tallies, &mut self.slots);
+        self.clusters.retain(|cluster, streams| {
+            let is_counted = tallies.values().any(|tally| tally.clusters.contains(cluster));
+            if !is_counted {
+                *slots -= streams.values().map(VecDeque::len).sum::<usize>();
+            }
+            is_counted
+        });
     }
 
     /// When each pod's proxy reported last.
@@ -186,7 +203,7 @@ impl Aggregate {
         self.swept = Some(now);
         let window = self.window;
         let mut left = 0;
-        self.clusters.retain(|_, streams| {
+        for streams in self.clusters.values_mut() {
             streams.retain(|_, slots| {
                 while slots.front().is_some_and(|slot| now.saturating_duration_since(slot.ended) > window) {
                     slots.pop_front();
@@ -194,8 +211,7 @@ impl Aggregate {
                 left += slots.len();
                 !slots.is_empty()
             });
-            !streams.is_empty()
-        });
+        }
         self.slots = left;
     }
 

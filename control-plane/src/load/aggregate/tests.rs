@@ -37,6 +37,22 @@ fn a_proxy_that_leaves_drops_out_of_what_is_recent_but_not_of_a_tally() {
     assert_eq!(aggregate.slots(), 1);
     aggregate.forget(tally);
     assert_eq!(aggregate.tallied(tally), Figures::default());
+    assert_eq!(aggregate.slots(), 0);
+}
+
+#[test]
+fn what_nobody_counts_costs_nothing() {
+    let mut aggregate = Aggregate::new(WINDOW);
+    let began = Instant::now();
+    let web = aggregate.connect(pod("web")).unwrap();
+    assert_eq!(aggregate.report(web, report(10, 1), began + EVERY), 0);
+    assert_eq!((aggregate.slots(), aggregate.clusters.len()), (0, 0));
+    let (first, second) = (aggregate.tally(cluster(), began), aggregate.tally(cluster(), began));
+    aggregate.report(web, report(7, 0), began + EVERY);
+    aggregate.forget(first);
+    assert_eq!(issued(&aggregate, began, began + EVERY), 7);
+    aggregate.forget(second);
+    assert_eq!((aggregate.slots(), aggregate.clusters.len()), (0, 0));
 }
 
 #[test]
@@ -59,6 +75,7 @@ fn what_is_older_than_the_window_is_forgotten() {
     let mut aggregate = Aggregate::new(WINDOW);
     let began = Instant::now();
     let web = aggregate.connect(pod("web")).unwrap();
+    aggregate.tally(cluster(), began);
     for number in 1..=100 {
         aggregate.report(web, report(1, 0), began + EVERY * number);
     }
@@ -74,6 +91,7 @@ fn frequent_reports_are_put_together() {
     let mut aggregate = Aggregate::new(WINDOW);
     let began = Instant::now();
     let web = aggregate.connect(pod("web")).unwrap();
+    aggregate.tally(cluster(), began);
     let every = Duration::from_millis(200);
     for number in 1..=50 {
         aggregate.report(web, Report { covers: every, ..report(1, 0) }, began + every * number);
@@ -128,6 +146,7 @@ proptest! {
         let mut aggregate = Aggregate::new(WINDOW);
         let began = Instant::now();
         let mut now = began;
+        let tally = aggregate.tally(cluster(), began);
         let mut streams: [Option<StreamId>; 4] = [None; 4];
         for (which, count, wait) in events {
             now += Duration::from_millis(wait);
@@ -143,6 +162,7 @@ proptest! {
         }
         streams.into_iter().flatten().for_each(|stream| aggregate.disconnect(stream));
         prop_assert_eq!(aggregate.slots(), 0);
+        aggregate.forget(tally);
         prop_assert!(aggregate.clusters.is_empty());
     }
 }
