@@ -113,7 +113,9 @@ impl Board {
         state.away.insert(proxy);
         let mut all = Vec::new();
         for changes in state.open.values_mut() {
-            changes.iter_mut().for_each(|change| drop(change.waiting.remove(&proxy)));
+            for change in changes.iter_mut() {
+                change.waiting.remove(&proxy);
+            }
             all.extend(finished(changes, now));
         }
         self.finish(state, &all);

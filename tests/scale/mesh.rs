@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 use weft_api::names::ServicePort;
 
+/// The zones that a Service's pods are in, in turn.
+const ZONES: [&str; 3] = ["a", "b", "c"];
 /// The namespace of everything.
 pub(crate) const NAMESPACE: &str = "scale";
 /// The port of every Service.
@@ -116,7 +118,8 @@ impl Mesh {
         );
         let mut pods = String::new();
         for ((number, address), generation) in (0..).zip(addresses).zip(generations) {
-            let (name, zone) = (pod_name(service, number, *generation), ["a", "b", "c"][number as usize % 3]);
+            let (name, zone) =
+                (pod_name(service, number, *generation), ZONES.into_iter().cycle().nth(number as usize).unwrap_or("a"));
             let node = (service + number) % 200;
             let _ = writeln!(
                 slice,

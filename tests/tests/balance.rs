@@ -252,12 +252,12 @@ async fn local(world: World) -> Result<()> {
     answers_of(&cast, "the other node to be left alone", near, &[first, third]).await?;
     placed(&world, said, &[(second, "a", "n2")])?;
     wait_until("nobody to be asked, where none is on the node", SOON, async || {
-        client::ask(&cast.web, near, get("/")?).await?.expect(503, "").map(drop)
+        client::ask(&cast.web, near, get("/")?).await?.expect(503, "no_endpoint").map(drop)
     })
     .await?;
     cast.stage.take();
     for _ in 0..20 {
-        client::ask(&cast.web, near, get("/")?).await?.expect(503, "")?;
+        client::ask(&cast.web, near, get("/")?).await?.expect(503, "no_endpoint")?;
     }
     ensure!(cast.stage.take_counts().is_empty(), "another node was asked");
     let why = cast.weft(&["why", "web", "near:80"]).await?;

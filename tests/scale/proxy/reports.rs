@@ -33,7 +33,7 @@ pub(super) async fn send(channel: Channel, proxy: &Proxy) -> Result<()> {
     let answer = responses.message().await?.context("the control plane wants no reports")?;
     let interval = answer.load_reporting_interval.context("the control plane names no interval for reports")?;
     let every = Duration::new(u64::try_from(interval.seconds)?, u32::try_from(interval.nanos)?);
-    let cluster_stats: Vec<_> = proxy.dialled.iter().map(|service| stats(*service, interval.clone())).collect();
+    let cluster_stats: Vec<_> = proxy.dialled.iter().map(|service| stats(*service, interval)).collect();
     let mut ticks = tokio::time::interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -102,7 +102,7 @@ impl Panel {
             let x = left + WIDTH * f64::from(point.proxies) / f64::from(widest);
             (x, bottom - HEIGHT * (self.value)(point) / top)
         };
-        let path: Vec<String> = curve.iter().map(|point| place(point)).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        let path: Vec<String> = curve.iter().map(&place).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         let _ =
             writeln!(svg, "<polyline points=\"{}\" fill=\"none\" stroke=\"#27c\" stroke-width=\"2\"/>", path.join(" "));
         for point in curve {

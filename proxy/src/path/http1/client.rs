@@ -79,7 +79,7 @@ pub(crate) async fn send(wire: &Rc<Wire>, request: &mut Request<Body>) -> Result
         Begun::Whole([before, data, after]) => ([head, before, data, after], None),
         Begun::Part(first) => ([head, Bytes::new(), Bytes::new(), Bytes::new()], Some(first)),
     };
-    let mut part = part.map(|first| (first, framing, std::mem::replace(request.body_mut(), Body::empty())));
+    let mut part = part.map(|first| (first, framing, std::mem::take(request.body_mut())));
     let (mut upload, mut is_written) = (None, false);
     let answered = {
         let mut answer = pin!(answer(wire, request.method()));

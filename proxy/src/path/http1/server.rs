@@ -1,6 +1,7 @@
 //! Requests on a connection of an application, or of a peer's, one after the other.
 
 use std::future::poll_fn;
+use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
@@ -67,31 +68,30 @@ where
         let next = tokio::select! {
             biased;
             next = next_request(wire) => next?,
-            () = &mut draining => Next::Ended,
+            () = &mut draining => ControlFlow::Break(Ended::Closed),
             // Set anew only when it fires, not with each request.
             () = &mut idle => match since.elapsed() < IDLE {
                 true => {
                     idle.as_mut().reset(since + IDLE);
                     continue;
                 }
-                false => Next::Ended,
+                false => ControlFlow::Break(Ended::Closed),
             },
         };
-        let goes_on = match next {
-            Next::Request(head) => {
-                // Boxed, so that a connection holds nothing of it while it waits for the next one.
-                let exchange = Box::pin(exchange(wire, head, handle, draining.as_mut()));
-                exchange.await?
-            }
-            Next::Other => return Ok(Ended::HandedOver),
-            Next::Ended => false,
+        let head = match next {
+            ControlFlow::Continue(head) => head,
+            ControlFlow::Break(Ended::HandedOver) => return Ok(Ended::HandedOver),
+            ControlFlow::Break(Ended::Closed) => break,
         };
-        if !goes_on {
-            close(wire).await;
-            return Ok(Ended::Closed);
+        // Boxed, so that a connection holds nothing of it while it waits for the next one.
+        let exchange = Box::pin(exchange(wire, head, handle, draining.as_mut()));
+        if !exchange.await? {
+            break;
         }
         since = Instant::now();
     }
+    close(wire).await;
+    Ok(Ended::Closed)
 }
 
 /// Answers one request; whether another may follow.
@@ -112,22 +112,13 @@ where
     Ok(!close && wire.has_ended())
 }
 
-/// What comes next on a connection.
-enum Next {
-    Request(Head<Request<()>>),
-    /// Something that is not ordinary.
-    Other,
-    /// Nothing.
-    Ended,
-}
-
 /// Waits for the next request. To be dropped only while not all of its header has come.
-async fn next_request(wire: &Wire) -> Result<Next, Error> {
+async fn next_request(wire: &Wire) -> Result<ControlFlow<Ended, Head<Request<()>>>, Error> {
     let mut begun = None;
     loop {
         match wire.take(head::request) {
-            Parsed::Whole(head) => return Ok(Next::Request(head)),
-            Parsed::Other => return Ok(Next::Other),
+            Parsed::Whole(head) => return Ok(ControlFlow::Continue(head)),
+            Parsed::Other => return Ok(ControlFlow::Break(Ended::HandedOver)),
             Parsed::Partial => {}
         }
         let has_begun = wire.take(|unread| !unread.is_empty());
@@ -135,14 +126,14 @@ async fn next_request(wire: &Wire) -> Result<Next, Error> {
             let until = *begun.get_or_insert_with(|| Instant::now() + HEAD);
             match tokio::time::timeout_at(until, wire.fill()).await {
                 Ok(filled) => filled?,
-                Err(_) => return Ok(Next::Ended),
+                Err(_) => return Ok(ControlFlow::Break(Ended::Closed)),
             }
         } else {
             wire.fill().await?
         };
         if !filled {
             // What has only begun is for hyper to refuse.
-            return Ok(if has_begun { Next::Other } else { Next::Ended });
+            return Ok(ControlFlow::Break(if has_begun { Ended::HandedOver } else { Ended::Closed }));
         }
     }
 }

@@ -26,7 +26,8 @@ use crate::path::http1::server;
 struct Seen {
     line: String,
     fields: Vec<(String, Vec<u8>)>,
-    body: Option<(Vec<u8>, Vec<(String, Vec<u8>)>)>,
+    body: Option<Vec<u8>>,
+    trailers: Vec<(String, Vec<u8>)>,
 }
 
 fn fields(headers: &http::HeaderMap) -> Vec<(String, Vec<u8>)> {
@@ -37,11 +38,9 @@ async fn seen(request: Request<Body>) -> Seen {
     let (parts, body) = request.into_parts();
     let line = format!("{} {} {:?}", parts.method, parts.uri, parts.version);
     let collected = body.collect().await.ok();
-    let body = collected.map(|body| {
-        let trailers = body.trailers().map(fields).unwrap_or_default();
-        (body.to_bytes().to_vec(), trailers)
-    });
-    Seen { line, fields: fields(&parts.headers), body }
+    let trailers = collected.as_ref().and_then(|body| body.trailers()).map(fields).unwrap_or_default();
+    let body = collected.map(|body| body.to_bytes().to_vec());
+    Seen { line, fields: fields(&parts.headers), body, trailers }
 }
 
 #[derive(Clone, Copy)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use weft_rules::balance::BalancePolicy;
 use weft_rules::outlier::{Observation, OutlierPolicy};
 
-use crate::discovery::{ClusterPolicy, Endpoint};
+use crate::discovery::{ClusterPolicy, Endpoint, Place};
 use crate::path::upstream::testing::{World, endpoint};
 use crate::path::upstream::{ClusterState, PickBy};
 
@@ -50,9 +50,9 @@ fn an_ejected_endpoint_gets_nothing_until_its_time_is_over() {
     let session = PickBy { session: Some(endpoint(2).address), ..PickBy::default() };
     assert_eq!(world.picks(&cluster, &session, 200), [1, 3, 4], "nor for a session");
     assert_eq!(ejected(&world), [2]);
-    world.upstreams.maintain(Instant::now() + EJECTION / 2, &"".into());
+    world.upstreams.maintain(Instant::now() + EJECTION / 2, &Place::default());
     assert_eq!(ejected(&world), [2]);
-    world.upstreams.maintain(Instant::now() + EJECTION, &"".into());
+    world.upstreams.maintain(Instant::now() + EJECTION, &Place::default());
     assert!(ejected(&world).is_empty());
 }
 
@@ -106,7 +106,7 @@ fn what_was_told_is_taken_back_with_the_cluster() {
     fail(&world, &cluster, 2);
     let used = world.pick(&cluster, &PickBy::default()).unwrap();
     drop((named, cluster));
-    world.upstreams.maintain(Instant::now(), &"".into());
+    world.upstreams.maintain(Instant::now(), &Place::default());
     assert!(ejected(&world).is_empty());
     used.observe(Observation::ServerError);
     used.observe(Observation::ServerError);

@@ -11,7 +11,7 @@ use tokio::task::{LocalSet, spawn_local};
 use weft_rules::balance::BalancePolicy;
 use weft_rules::health::{HealthPolicy, Probe};
 
-use crate::discovery::ClusterPolicy;
+use crate::discovery::{ClusterPolicy, Place};
 use crate::path::body::Body;
 use crate::path::http::{self as server, Version};
 use crate::path::upstream::testing::{World, at};
@@ -133,7 +133,7 @@ async fn one_worker_checks_for_all() {
             let (named, checker) = checks.cluster(policy(http()), vec![at(application(status).await)]);
             let user = uses.upstreams.cluster(&named);
             // No traffic of the one that checks.
-            checks.upstreams.maintain(Instant::now(), &"".into());
+            checks.upstreams.maintain(Instant::now(), &Place::default());
             assert!(uses.pick(&user, &PickBy::default()).is_some());
             until(&uses, &user, false).await;
             drop(checker);
@@ -151,7 +151,7 @@ async fn what_is_gone_is_checked_no_more_though_a_request_still_holds_it() {
             let used = world.pick(&cluster, &PickBy::default()).unwrap();
             assert_eq!(Rc::weak_count(&used), 1, "the check's");
             drop((named, cluster));
-            world.upstreams.maintain(Instant::now(), &"".into());
+            world.upstreams.maintain(Instant::now(), &Place::default());
             let ended = async {
                 while Rc::weak_count(&used) > 0 {
                     tokio::time::sleep(INTERVAL).await;

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::task::{LocalSet, spawn_local};
 use weft_rules::limits::Limits;
 
-use crate::discovery::ClusterPolicy;
+use crate::discovery::{ClusterPolicy, Place};
 use crate::path::body::Body;
 use crate::path::http::{self as server, Version as Speaks};
 use crate::path::upstream::testing::{World, at};
@@ -46,11 +46,11 @@ fn a_breaker_closes_when_there_was_room_for_a_while_and_with_its_cluster() {
     let limits = Limits { max_requests: Some(0), ..Limits::default() };
     let (named, cluster) = world.cluster(policy(limits), Vec::new());
     cluster.admit().unwrap_err();
-    world.upstreams.maintain(Instant::now(), &"".into());
-    world.upstreams.maintain(Instant::now(), &"".into());
+    world.upstreams.maintain(Instant::now(), &Place::default());
+    world.upstreams.maintain(Instant::now(), &Place::default());
     assert_eq!(open(&world), [Breaker::Requests], "none has ever room");
     drop((named, cluster));
-    world.upstreams.maintain(Instant::now(), &"".into());
+    world.upstreams.maintain(Instant::now(), &Place::default());
     assert!(open(&world).is_empty());
 
     let limits = Limits { max_requests: Some(1), ..Limits::default() };
@@ -58,9 +58,9 @@ fn a_breaker_closes_when_there_was_room_for_a_while_and_with_its_cluster() {
     let permit = cluster.admit().unwrap();
     cluster.admit().unwrap_err();
     drop(permit);
-    world.upstreams.maintain(Instant::now(), &"".into());
+    world.upstreams.maintain(Instant::now(), &Place::default());
     assert_eq!(open(&world), [Breaker::Requests], "it was refused just now");
-    world.upstreams.maintain(Instant::now(), &"".into());
+    world.upstreams.maintain(Instant::now(), &Place::default());
     assert!(open(&world).is_empty());
 }
 
@@ -209,9 +209,9 @@ async fn connections_that_are_idle_for_too_long_are_closed() {
                 let endpoint = world.pick(&cluster, &PickBy::default()).unwrap();
                 let soon = Instant::now() + Duration::from_secs(30);
                 ask(&endpoint, version).await.unwrap();
-                world.upstreams.maintain(soon, &"".into());
+                world.upstreams.maintain(soon, &Place::default());
                 assert_eq!(ask(&endpoint, version).await.unwrap(), "0");
-                world.upstreams.maintain(soon + Duration::from_secs(60), &"".into());
+                world.upstreams.maintain(soon + Duration::from_secs(60), &Place::default());
                 assert_eq!(ask(&endpoint, version).await.unwrap(), "1");
             }
         })
