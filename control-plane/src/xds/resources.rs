@@ -44,7 +44,7 @@ pub struct NodeRef {
 }
 
 /// The resource of this kind and name; `None`: there is none. The listener `inbound` depends on who asks, others may as
-/// [`Variants`] tells.
+/// `Variants` tells.
 pub fn resource(mesh: &Mesh, kind: ResourceKind, name: &str, node: &NodeRef) -> Option<Resource> {
     let value = match kind {
         ResourceKind::Listener if name == INBOUND_LISTENER => {
