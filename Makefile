@@ -22,7 +22,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 help:
 	@echo 'make demo    a small mesh on this machine, its traffic shifted live; Ctrl-C ends it'
 	@echo '             unattended: make demo ARGS="--duration 15s -o json"'
-	@echo 'make test    all tests, from single functions to whole meshes; one file: make test ARGS="--test NAME"'
+	@echo 'make test    all tests, from single functions to whole meshes; one file: make test ARGS="--test worlds -- NAME"'
 	@echo 'make test-kube'
 	@echo '             Weft on a real Kubernetes cluster, built and started here: needs root, go and runc'
 	@echo 'make parity  the same requests to Weft and to Envoy, and what each makes of them'

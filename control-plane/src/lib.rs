@@ -21,8 +21,11 @@ pub mod load;
 pub mod mesh;
 pub mod metrics;
 pub mod registry;
+mod serve;
 pub mod status;
 pub mod tls_listener;
 pub mod traffic;
 pub mod webhook;
 pub mod xds;
+
+pub use serve::serve;

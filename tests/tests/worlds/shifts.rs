@@ -1,11 +1,11 @@
 //! Guarded shifts: forward while the new version does well, back as soon as it does not, and never without knowing.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use weft_api::traffic::shift::State;
@@ -14,7 +14,7 @@ use weft_api::traffic::{ListAuditRequest, Shift, ShiftRequest};
 use weft_cli::world::{World, wait_until};
 use weft_tests::apps::Act;
 use weft_tests::cast::{Cast, HTTP, HTTP_TARGET, get};
-use weft_tests::{client, run, trial};
+use weft_tests::{client, trial};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const SOON: Duration = Duration::from_secs(30);
@@ -24,14 +24,14 @@ const API: &str = "http://127.0.0.1:15080";
 /// Between two requests of the visitors.
 const PAUSE: Duration = Duration::from_millis(4);
 
-fn main() -> ExitCode {
-    run(vec![
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
         trial("shift: to the end, when all is well", LIMIT, promoted),
         trial("shift: back, when the new version fails", LIMIT, rolled_back),
         trial("shift: back, when the new version is slow", LIMIT, too_slow),
         trial("shift: the control plane is killed in its middle", LIMIT, survives),
         trial("shift: waits without traffic; pauses, resumes and is promoted by hand", LIMIT, by_hand),
-    ])
+    ]
 }
 
 /// Visitors that GET `/` of the Service, until they are dropped.

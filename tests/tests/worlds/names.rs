@@ -1,7 +1,6 @@
 //! Names outside the mesh: resolved by the proxy, again when their TTL is over.
 
 use std::net::{IpAddr, SocketAddr};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +10,11 @@ use hickory_server::proto::rr::{LowerName, Name, RData, Record};
 use hickory_server::store::in_memory::InMemoryZoneHandler;
 use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneHandler, ZoneType};
 use http::StatusCode;
+use libtest_mimic::Trial;
 use nix::mount::{MsFlags, mount};
 use tokio::net::UdpSocket;
 use weft_cli::world::{Pod, World, wait_until};
-use weft_tests::{apps, client, run, trial};
+use weft_tests::{apps, client, trial};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(15);
@@ -22,8 +22,8 @@ const ZONE: &str = "example.";
 const NAME: &str = "db.example.";
 
 /// One trial, since what it does to `/etc/resolv.conf` is for all of this process's namespace.
-fn main() -> ExitCode {
-    run(vec![trial("an ExternalName follows its name", LIMIT, external_name)])
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("an ExternalName follows its name", LIMIT, external_name)]
 }
 
 async fn external_name(world: World) -> Result<()> {

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use futures::Stream;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
+use libtest_mimic::Trial;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -22,7 +22,7 @@ use weft_cli::world::{Process, World, wait_until};
 use weft_tests::apps::{self, GRPC_ECHO};
 use weft_tests::duo::{Duo, HTTP, HTTP_TARGET, TCP, TCP_TARGET};
 use weft_tests::pattern::Pattern;
-use weft_tests::{client, run, trial};
+use weft_tests::{client, trial};
 
 const LIMIT: Duration = Duration::from_secs(240);
 const GIB: u64 = 1 << 30;
@@ -30,14 +30,14 @@ const MIB: u64 = 1 << 20;
 /// What a proxy may hold at most, in bytes, whatever passes through it.
 const MOST_RESIDENT: u64 = 96 * MIB;
 
-fn main() -> ExitCode {
-    run(vec![
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
         trial("1 GiB there and back, opaque", LIMIT, gib_opaque),
         trial("1 GiB there and back, HTTP/1.1", LIMIT, gib_http1),
         trial("1 GiB there and back, HTTP/2", LIMIT, gib_http2),
         trial("an endless stream that nobody reads waits, and holds up no one", LIMIT, unread),
         trial("a client that goes ends an endless stream", LIMIT, client_goes),
-    ])
+    ]
 }
 
 async fn gib_opaque(world: World) -> Result<()> {

@@ -1,13 +1,4 @@
 //! Discovery as a proxy sees it: real TLS, real streams, a real folder of manifests.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests stop at a surprise"
-)]
-
-mod support;
 
 use tonic::Code;
 use weft_api::status::ListProxiesRequest;
@@ -16,8 +7,8 @@ use weft_api::xds::ResourceKind::{self, Cluster, ClusterLoadAssignment, Listener
 use weft_api::xds::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use weft_api::xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 
-use support::discovery::{Delta, node, text};
-use support::{Control, DEMO, LONG, WEB_TOKEN};
+use crate::support::discovery::{Delta, node, text};
+use crate::support::{Control, DEMO, LONG, WEB_TOKEN};
 
 async fn web(control: &Control) -> Delta {
     let identity = control.join("web", WEB_TOKEN).await;

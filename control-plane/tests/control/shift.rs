@@ -1,13 +1,4 @@
 //! Guarded shifts as people drive them, with proxies that report.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests stop at a surprise"
-)]
-
-mod support;
 
 use std::time::Duration;
 
@@ -21,9 +12,9 @@ use weft_api::traffic::{
 use weft_api::xds::ResourceKind::RouteConfiguration;
 use weft_certs::identity::WorkloadIdentity;
 
-use support::discovery::Delta;
-use support::load::Reports;
-use support::{Control, Folders, LONG, WEB_TOKEN, http, json_line, lines};
+use crate::support::discovery::Delta;
+use crate::support::load::Reports;
+use crate::support::{Control, Folders, LONG, WEB_TOKEN, http, json_line, lines};
 
 const SHIFT: &str = "/v1/namespaces/shop/services/api/shift";
 

@@ -1,10 +1,10 @@
 //! Rate limits: by the sidecar of the pod that is called, by itself and by asking a service.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -17,16 +17,16 @@ use weft_api::xds::pb::envoy::service::ratelimit::v3::rate_limit_service_server:
 use weft_api::xds::pb::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use weft_cli::world::{Pod, World, wait_until};
 use weft_tests::cast::{Cast, SOON, call, get, with};
-use weft_tests::{run, trial};
+use weft_tests::trial;
 
 const LIMIT: Duration = Duration::from_secs(90);
 const SERVICE_PORT: u16 = 8081;
 
-fn main() -> ExitCode {
-    run(vec![
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
         trial("rate limits: by user, by path, for all, and said in headers", LIMIT, local),
         trial("rate limits: a service is asked, and goes", LIMIT, global),
-    ])
+    ]
 }
 
 const LOCAL: &str = "

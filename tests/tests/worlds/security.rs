@@ -1,12 +1,12 @@
 //! What nobody may see, and whom nobody may believe.
 
 use std::net::SocketAddr;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use http::{Request, StatusCode};
+use libtest_mimic::Trial;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
@@ -17,7 +17,7 @@ use weft_tests::apps::{self, GRPC_ECHO, Script, Scripted};
 use weft_tests::capture::{Capture, contains};
 use weft_tests::duo::{Duo, HTTP, HTTP_TARGET, TCP, TCP_TARGET, UNDECLARED, UNDECLARED_TARGET};
 use weft_tests::message::Message;
-use weft_tests::{client, run, trial};
+use weft_tests::{client, trial};
 
 const LIMIT: Duration = Duration::from_secs(90);
 const MESH: u16 = 15008;
@@ -25,8 +25,8 @@ const INBOUND: u16 = 15006;
 /// Nothing but our own tests sends this.
 const SECRET: &str = "xyzzy-PLUGH-4e7a01";
 
-fn main() -> ExitCode {
-    run(vec![
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
         trial("the wire between pods shows no plain byte", LIMIT, no_plain_byte),
         trial("an endpoint with another identity gets nothing", LIMIT, wrong_server),
         trial("the mesh port takes no one without a certificate of the mesh", LIMIT, wrong_client),
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         trial("headers of the mesh's own are stripped from what applications send", LIMIT, spoofed_headers),
         trial("peers are counted under their own identities", LIMIT, peers_in_metrics),
         trial("the admin port is on loopback alone", LIMIT, admin_on_loopback),
-    ])
+    ]
 }
 
 async fn no_plain_byte(world: World) -> Result<()> {

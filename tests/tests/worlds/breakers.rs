@@ -1,22 +1,22 @@
 //! What is kept from an endpoint or a Service that has enough, or is broken: limits, ejection, health checks, panic; and
 //! that all of it can be seen.
 
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use futures::future::try_join_all;
+use libtest_mimic::Trial;
 use weft_cli::world::{World, wait_until};
 use weft_tests::apps::Act;
 use weft_tests::cast::{Cast, SOON, get};
-use weft_tests::{client, run, trial};
+use weft_tests::{client, trial};
 
 const LIMIT: Duration = Duration::from_secs(90);
 const PODS: [&str; 3] = ["api-1", "api-2", "api-3"];
 const TO_API: (&str, &str) = ("destination", "default/api:80");
 
-fn main() -> ExitCode {
-    run(vec![
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
         trial("limits: what is too much is refused, and says why", LIMIT, limits),
         trial("limits: connections, and who waits for one", LIMIT, connections),
         trial("limits: the greatest age of a stream and of a connection", LIMIT, ages),
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         trial("health checks: the sick get nothing, until all are", LIMIT, health),
         trial("health checks: without panic, nobody is asked", LIMIT, no_panic),
         trial("health checks: by gRPC and by connection", LIMIT, other_probes),
-    ])
+    ]
 }
 
 const LIMITS: &str = "

@@ -1,5 +1,4 @@
 //! A control plane on loopback ports, and clients that speak to it as proxies and people do.
-#![allow(dead_code, unreachable_pub, reason = "each test binary has this as a module and uses its part")]
 
 use std::net::SocketAddr;
 use std::path::Path;

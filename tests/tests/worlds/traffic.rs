@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use http::{Request, StatusCode};
+use libtest_mimic::Trial;
 use weft_cli::world::{ControlPlane, Pod, Service, World, wait_until};
 use weft_tests::load::Load;
-use weft_tests::{apps, client, run, trial};
+use weft_tests::{apps, client, trial};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const ROLLOUT: Duration = Duration::from_secs(15);
@@ -17,8 +17,8 @@ const ROLLOUT: Duration = Duration::from_secs(15);
 const SAMPLE: u64 = 1000;
 const WORKERS: usize = 4;
 
-fn main() -> ExitCode {
-    run(vec![
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
         trial("weights hold, and change while traffic flows", LIMIT, weights),
         trial("weights of opaque connections", LIMIT, opaque_weights),
         trial("opaque connections of one client stay with one pod, where that is asked for", LIMIT, opaque_hashing),
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         trial("HTTPRoute: a backend that does not exist fails its share, which goes nowhere else", LIMIT, half_gone),
         trial("HTTPRoute: a time-out ends a request that nobody answers", LIMIT, time_out),
         trial("an endpoint that comes and goes", LIMIT, endpoints),
-    ])
+    ]
 }
 
 /// `web`, and the Service `api` with its versions `api-v1` and `api-v2`, each a Service and a pod.

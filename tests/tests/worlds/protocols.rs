@@ -1,6 +1,5 @@
 //! Every protocol through both sidecars, to the letter.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use futures::StreamExt as _;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
+use libtest_mimic::Trial;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -18,12 +18,12 @@ use weft_cli::world::{Pod, World};
 use weft_tests::apps::{self, GREETING, GRPC_ECHO, Script, Scripted};
 use weft_tests::duo::{Duo, HTTP, HTTP_TARGET, TCP, TCP_TARGET, UNDECLARED, UNDECLARED_TARGET};
 use weft_tests::message::{Message, same_end_to_end};
-use weft_tests::{client, run, trial};
+use weft_tests::{client, trial};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
-fn main() -> ExitCode {
-    run(vec![
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
         trial("HTTP/1.0", LIMIT, http_1_0),
         trial("HTTP/1.1 keeps its connection", LIMIT, keep_alive),
         trial("chunks and trailers, both ways", LIMIT, chunks_and_trailers),
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         trial("a pod that is dialled by its own address", LIMIT, pod_address),
         trial("a pod outside the mesh", LIMIT, unmeshed),
         trial("a port that nobody listens on", LIMIT, nobody_listens),
-    ])
+    ]
 }
 
 async fn http_1_0(world: World) -> Result<()> {

@@ -1,15 +1,15 @@
 //! Faulty applications, faults that are made, and mirrors: what each does to the request, and to nobody else.
 
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use http::Method;
+use libtest_mimic::Trial;
 use weft_cli::world::{World, wait_until};
 use weft_tests::apps::Act;
 use weft_tests::cast::{Cast, HTTP, HTTP_TARGET, SOON, call, get, request, with};
-use weft_tests::{client, run, trial};
+use weft_tests::{client, trial};
 
 const LIMIT: Duration = Duration::from_secs(90);
 /// A policy that would repeat nearly everything.
@@ -23,13 +23,13 @@ spec:
   retry: {attempts: 2, retryOn: [connect-failure, refused-stream, reset, 5xx], backoff: {base: 5ms, max: 10ms}}
 ";
 
-fn main() -> ExitCode {
-    run(vec![
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
         trial("faulty applications: each alone, as well as can be", LIMIT, faulty),
         trial("faulty applications: one among others goes unnoticed", LIMIT, among_others),
         trial("fault injection: aborts and delays, by share and by match", LIMIT, injected),
         trial("mirror: a share, and never at the request's cost", LIMIT, mirror),
-    ])
+    ]
 }
 
 async fn faulty(world: World) -> Result<()> {

@@ -1,13 +1,4 @@
 //! Load reports, as proxies send them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests stop at a surprise"
-)]
-
-mod support;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,8 +7,8 @@ use tonic::Code;
 use weft_control::load::Figures;
 use weft_control::mesh::ObjectName;
 
-use support::load::Reports;
-use support::{Control, Folders, LONG, WEB_TOKEN, http};
+use crate::support::load::Reports;
+use crate::support::{Control, Folders, LONG, WEB_TOKEN, http};
 
 /// Waits until it is so: reports are taken in a moment after they were sent.
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {

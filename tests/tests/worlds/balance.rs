@@ -1,21 +1,21 @@
 //! Which endpoint has a request: by turns, by load, by key, by zone, by age.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
 use weft_cli::world::{Pod, World, wait_until};
 use weft_tests::apps::Act;
 use weft_tests::cast::{Cast, HTTP, HTTP_TARGET, SOON, get, with};
-use weft_tests::{client, run, trial};
+use weft_tests::{client, trial};
 
 const LIMIT: Duration = Duration::from_secs(90);
 const PODS: [&str; 3] = ["api-1", "api-2", "api-3"];
 const KEYS: usize = 30;
 
-fn main() -> ExitCode {
-    run(vec![
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
         trial("balance: round robin is even, random and least request reach all", LIMIT, spread),
         trial("balance: least request and peak EWMA avoid the slow", LIMIT, slow),
         trial("balance: a ring keeps a key's pod, for every client, as pods come", LIMIT, ring),
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         trial("balance: the own node's endpoints and no others", LIMIT, local),
         trial("balance: a new endpoint starts slowly", LIMIT, slow_start),
         trial("balance: a session stays, in a cookie or in a header", LIMIT, sessions),
-    ])
+    ]
 }
 
 fn policy(of: &str, load_balancer: &str) -> String {

@@ -5,22 +5,20 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::timeout;
 use weft_cli::world::{self, BRIDGE, World};
 use weft_tests::capture::{Capture, contains};
-use weft_tests::{apps, client, run, trial};
+use weft_tests::{apps, client, trial};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// What this program does instead of tests, when another copy of it is what is tested.
 const ROLE: &str = "WEFT_TEST_ROLE";
 
-fn main() -> ExitCode {
-    if let Ok(role) = std::env::var(ROLE) {
-        return play(&role);
-    }
-    run(vec![
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
         trial("pods reach each other over both address families", LIMIT, pods_reach_each_other),
         trial("nobody answers at a Service's address without a sidecar", LIMIT, services_are_virtual),
         trial("what passes between pods can be watched", LIMIT, watched),
@@ -29,7 +27,7 @@ fn main() -> ExitCode {
         trial("the exit code comes out", LIMIT, exit_code),
         trial("SIGTERM reaches the program inside", LIMIT, sigterm),
         trial("SIGKILL leaves nothing behind", LIMIT, sigkill),
-    ])
+    ]
 }
 
 async fn pods_reach_each_other(world: World) -> Result<()> {
@@ -128,6 +126,11 @@ async fn sleeper() -> Result<Child> {
 fn copy(role: &str) -> Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     Ok(world::outside(&mut command).env(ROLE, role).stdout(Stdio::piped()).spawn()?)
+}
+
+/// Plays the role that this program was started for, if it was started for one.
+pub(crate) fn play_if_told() -> Option<ExitCode> {
+    std::env::var(ROLE).ok().map(|role| play(&role))
 }
 
 fn play(role: &str) -> ExitCode {

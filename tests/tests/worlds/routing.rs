@@ -3,24 +3,24 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 use weft_cli::world::{World, wait_until};
 use weft_tests::apps::Act;
 use weft_tests::cast::{Cast, HTTP, HTTP_TARGET, SOON, call, get, with};
-use weft_tests::{apps, client, run, trial};
+use weft_tests::{apps, client, trial};
 
 const LIMIT: Duration = Duration::from_secs(90);
 const PODS: [&str; 2] = ["api-1", "api-2"];
 
-fn main() -> ExitCode {
-    run(vec![
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
         trial("HTTPRoute: headers, redirects and rewrites, through the mesh", LIMIT, filters),
         trial("HTTPRoute: a consumer's route is for its own namespace", LIMIT, consumer),
         trial("HTTPRoute: a backend elsewhere needs a ReferenceGrant", LIMIT, grant),
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         trial("TLSRoute: by server name, without opening it", LIMIT, tls),
         trial("a bad policy is refused, the last good one stays", LIMIT, bad_policy),
         trial("weft why: step by step, with the manifest", LIMIT, why),
-    ])
+    ]
 }
 
 const FILTERS: &str = "

@@ -3,15 +3,16 @@
 //! No proxy runs here: a listener in its place says which door a connection came in by, and where it was bound for.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
 use socket2::SockRef;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use weft_cli::world::{Pod, World, proxy_program};
-use weft_tests::{apps, client, run, trial};
+use weft_tests::{apps, client, trial};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const MARK: u32 = 1337;
@@ -20,7 +21,7 @@ const APP: u16 = 8080;
 const SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)), 80);
 const SERVICE_V6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 10)), 80);
 
-fn main() -> ExitCode {
+pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for backend in ["nft", "iptables"] {
         let mut add = |name: &str, test: Test| {
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
         let name = format!("{backend}: CAP_NET_ADMIN and a read-only file system are enough");
         trials.push(trial(&name, LIMIT, move |world| least_privilege(world, backend)));
     }
-    run(trials)
+    trials
 }
 
 type Test = fn(World, &'static str) -> std::pin::Pin<Box<dyn Future<Output = Result<()>>>>;

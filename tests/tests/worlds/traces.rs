@@ -1,17 +1,17 @@
 //! Traces: one for each request, with the right parents, and at no cost when nobody collects them.
 
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use http::Request;
+use libtest_mimic::Trial;
 use weft_cli::world::World;
 use weft_tests::apps::{self, Script, Scripted};
 use weft_tests::collector::{Collector, Span, SpanKind};
 use weft_tests::duo::{Duo, HTTP, HTTP_TARGET};
 use weft_tests::load::Load;
 use weft_tests::message::Message;
-use weft_tests::{client, run, trial};
+use weft_tests::{client, trial};
 
 const LIMIT: Duration = Duration::from_secs(90);
 /// Spans are exported in batches.
@@ -19,15 +19,15 @@ const EXPORT: Duration = Duration::from_secs(20);
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
-fn main() -> ExitCode {
-    run(vec![
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
         trial("a trace is started where none is", LIMIT, started),
         trial("W3C goes on", LIMIT, w3c),
         trial("B3 in one header goes on", LIMIT, b3_single),
         trial("B3 in several headers goes on", LIMIT, b3_multi),
         trial("what is not sampled is passed on and not exported", LIMIT, unsampled),
         trial("a dead collector costs nothing", LIMIT, dead_collector),
-    ])
+    ]
 }
 
 async fn duo_with_traces(world: &World, endpoint: &str) -> Result<Duo> {

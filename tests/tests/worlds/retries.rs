@@ -1,30 +1,30 @@
 //! What is repeated, how often and when; how long a request may take; what is hedged.
 
 use std::collections::BTreeSet;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use futures::future::try_join_all;
 use http::Method;
+use libtest_mimic::Trial;
 use weft_cli::world::World;
 use weft_tests::apps::{Act, Seen};
 use weft_tests::cast::{Cast, call, get, request, with};
-use weft_tests::{run, trial};
+use weft_tests::trial;
 
 const LIMIT: Duration = Duration::from_secs(90);
 const PODS: [&str; 3] = ["api-1", "api-2", "api-3"];
 /// The longest body that is kept for a repetition.
 const MOST_REPLAYED: usize = 64 * 1024;
 
-fn main() -> ExitCode {
-    run(vec![
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
         trial("retries: by status, reset and time-out, each on another endpoint", LIMIT, retries),
         trial("retries: gRPC status, push-back and deadline", LIMIT, grpc),
         trial("retries: the budget bounds them", LIMIT, budget),
         trial("time-outs: of the request, of a try, of silence", LIMIT, time_outs),
         trial("hedging: a slow endpoint does not make a slow answer", LIMIT, hedging),
-    ])
+    ]
 }
 
 const RETRY: &str = "

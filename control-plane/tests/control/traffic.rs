@@ -1,13 +1,4 @@
 //! The traffic API as people and scripts use it: gRPC and JSON, errors, watches, credentials.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests stop at a surprise"
-)]
-
-mod support;
 
 use serde_json::json;
 use tonic::{Code, Status};
@@ -18,8 +9,8 @@ use weft_api::traffic::{
 };
 use weft_api::xds::ResourceKind::RouteConfiguration;
 
-use support::discovery::Delta;
-use support::{Control, Folders, LONG, WEB_TOKEN, http, json_line, lines};
+use crate::support::discovery::Delta;
+use crate::support::{Control, Folders, LONG, WEB_TOKEN, http, json_line, lines};
 
 const SPLIT: &str = "/v1/namespaces/shop/services/api/split";
 const TOKEN: &str = "0123456789abcdef";

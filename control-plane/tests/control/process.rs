@@ -1,13 +1,4 @@
 //! The real binary: what it wrote survives `kill -9`, and SIGTERM ends it well.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests stop at a surprise"
-)]
-
-mod support;
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -16,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
-use support::{Folders, LONG, http};
+use crate::support::{Folders, LONG, http};
 
 const SPLIT: &str = "/v1/namespaces/shop/services/api/split";
 

@@ -1,10 +1,10 @@
 //! Nothing is lost: outages, rotations, removals and bad manifests, each under load.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use http::StatusCode;
+use libtest_mimic::Trial;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{broadcast, mpsc};
 use weft_api::ports;
@@ -12,14 +12,14 @@ use weft_cli::world::{EndpointState, Pod, World, wait_until};
 use weft_tests::apps;
 use weft_tests::duo::{Duo, HTTP, HTTP_TARGET, TCP, TCP_TARGET};
 use weft_tests::load::Load;
-use weft_tests::{client, run, trial};
+use weft_tests::{client, trial};
 
 const LIMIT: Duration = Duration::from_secs(150);
 const SOON: Duration = Duration::from_secs(20);
 const WORKERS: usize = 4;
 
-fn main() -> ExitCode {
-    run(vec![
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
         trial("the control plane is killed and restarted", LIMIT, control_plane_killed),
         trial("the control plane is told to end", LIMIT, control_plane_terminated),
         trial("weights survive kill -9", LIMIT, weights_survive),
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         trial("after SIGTERM the application may ask others, to answer", LIMIT, asks_others_to_answer),
         trial("a bad manifest changes nothing else", LIMIT, bad_manifest),
         trial("a request is retried only if it reached nobody", LIMIT, never_twice),
-    ])
+    ]
 }
 
 async fn control_plane_killed(world: World) -> Result<()> {

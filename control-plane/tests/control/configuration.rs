@@ -1,13 +1,4 @@
 //! What a pod is sent, and what it keeps requests away from, as `weft why` and `weft status` ask for it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests stop at a surprise"
-)]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
@@ -19,9 +10,9 @@ use weft_api::xds::pb::envoy::config::core::v3::{Address, SocketAddress, address
 use weft_api::xds::pb::envoy::config::endpoint::v3::{EndpointLoadMetricStats, UpstreamEndpointStats};
 use weft_api::xds::pb::google::protobuf::{Struct, Value, value::Kind};
 
-use support::discovery::Delta;
-use support::load::{Reports, stats};
-use support::{Control, Folders, LONG, WEB_TOKEN};
+use crate::support::discovery::Delta;
+use crate::support::load::{Reports, stats};
+use crate::support::{Control, Folders, LONG, WEB_TOKEN};
 
 const ROUTE: &str = "# a document of its own\n---\n\
     {apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: api, namespace: shop}, spec: \
