@@ -23,8 +23,9 @@ use crate::metrics::{self, Metrics};
 use crate::registry::files::OpenError;
 use crate::registry::{Fault, Registry};
 use crate::status::StatusService;
+use crate::traffic::rollout::Rollouts;
 use crate::traffic::store::StoreError;
-use crate::traffic::{Shifter, Traffic, rollout};
+use crate::traffic::{Shifter, Traffic};
 use crate::webhook::WebhookError;
 use crate::xds::{Discovery, Publisher};
 
@@ -172,9 +173,11 @@ impl App {
         let board = watch::Sender::default();
         let loads = Loads::new(config.load_report_interval, Arc::clone(&metrics));
         let shifter = Shifter::open(Arc::clone(&store), Arc::clone(&publisher), Arc::clone(&loads), peers);
+        let proxies = Rollouts::new(Arc::clone(&publisher), rollouts.clone());
         let traffic = Traffic::new(
             Arc::clone(&store),
             Arc::clone(&publisher),
+            proxies.clone(),
             Arc::clone(&shifter),
             board.subscribe(),
             shutdown.clone(),
@@ -206,7 +209,7 @@ impl App {
 
         background.spawn(joiner.run(Arc::clone(&publisher)));
         background.spawn(shifter.run(leading.clone()));
-        background.spawn(rollout::track(store.subscribe(), Arc::clone(&publisher), board));
+        background.spawn(proxies.track(store.subscribe(), board));
         background.spawn(report_faults(registry.faults.clone(), Arc::clone(&metrics)));
         background.spawn(own::keep_fresh(identity, authority.clone(), config.cert_lifetime));
         if let Guard::Token(token) = guard {

@@ -27,6 +27,14 @@ pub(crate) fn share(weight: i64, sum: i64) -> String {
     }
 }
 
+/// What was counted of proxies, and which replicas of the control plane told of none: `2 of 3 current, no word from b`.
+pub(crate) fn counted(counted: String, silent_replicas: &[String]) -> String {
+    match silent_replicas {
+        [] => counted,
+        silent => format!("{counted}, no word from {}", silent.join(", ")),
+    }
+}
+
 /// A time in its two largest units: `3d 4h`, `4m 12s`, `0s`.
 pub(crate) fn span(seconds: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
@@ -53,6 +61,13 @@ mod tests {
         for (weight, sum, shown) in cases {
             assert_eq!(share(weight, sum), shown);
         }
+    }
+
+    #[test]
+    fn who_told_nothing_is_named() {
+        let two = ["weft-control-b".to_owned(), "weft-control-c".to_owned()];
+        assert_eq!(counted("1 of 1".to_owned(), &[]), "1 of 1");
+        assert_eq!(counted("1 of 1".to_owned(), &two), "1 of 1, no word from weft-control-b, weft-control-c");
     }
 
     #[test]

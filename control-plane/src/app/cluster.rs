@@ -28,7 +28,7 @@ pub(super) struct Parts<'a> {
     pub(super) registry: &'a Registry,
     pub(super) publisher: &'a Arc<Publisher>,
     /// What the proxies of all replicas hold.
-    pub(super) rollouts: PeerRollouts,
+    pub(super) rollouts: Arc<PeerRollouts>,
     /// Whether this replica does what one does for all.
     pub(super) leading: &'a Leading,
     /// The CA as it is; another one when the Secret changes.
@@ -47,6 +47,8 @@ pub(super) async fn start(cluster: &Cluster, mut parts: Parts<'_>) -> Result<(),
     let bundles = BundlePublisher::new(cluster.clone(), namespaces, authority, parts.leading.clone());
     parts.background.spawn(bundles.run());
     webhooks(cluster, &mut parts).await?;
+    let manifests = parts.registry.manifests.clone();
+    parts.background.spawn(Arc::clone(&parts.rollouts).keep_telling(Arc::clone(parts.publisher), manifests));
     let proxies = (Arc::clone(parts.publisher), parts.rollouts);
     let statuses = StatusWriter::new(cluster.clone(), parts.registry, proxies, parts.leading.clone());
     parts.background.spawn(statuses.run());

@@ -28,7 +28,7 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) leading: Leading,
     pub(super) peers: Option<Arc<Peers>>,
-    pub(super) rollouts: Option<PeerRollouts>,
+    pub(super) rollouts: Option<Arc<PeerRollouts>>,
 }
 
 /// Where tasks go.

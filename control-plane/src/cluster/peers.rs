@@ -1,11 +1,12 @@
 //! How replicas tell each other what their proxies do: each writes a ConfigMap `weft-report-POD`.
 //!
 //! A proxy is connected to one replica, which alone knows what it holds and reports. The one that leads has to know it of
-//! all. Through the API server it needs no door of its own and no credentials, and two writes a second at most, when something changed.
+//! all, and so has every one that people ask. Through the API server it needs no door of its own and no credentials, and two
+//! writes a second at most, when something changed; without a change one every 10 s says that the replica is still there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -17,9 +18,13 @@ use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
 
 use super::Cluster;
-use super::rollouts::{self, PeerRollouts, PeersRollouts, Rollouts};
+use super::rollouts::{self, PeerRollouts, Replicas, Rollouts};
 use crate::mesh::{EndpointState, Manifests, ObjectName};
 use crate::traffic::shift::peers::{self, Others, Sightings};
+
+mod presence;
+
+use presence::Presence;
 
 /// The Service by which proxies reach the replicas.
 const SERVICE: &str = "weft-control";
@@ -28,12 +33,14 @@ const LABEL: &str = "weft.dev/report-of";
 /// The keys.
 const SHIFTS: &str = "shifts.json";
 const ROUTES: &str = "routes.json";
+/// The key that differs with every write.
+const WRITTEN: &str = "written";
 /// At most so often a report is written.
 const PERIOD: Duration = Duration::from_millis(500);
+/// At least so often it is written, so that others know that we are there.
+const BEAT: Duration = Duration::from_secs(10);
 /// How long the API server may take.
 const CALL: Duration = Duration::from_secs(5);
-/// For how long a replica that tells nothing is waited for: one of another version may never.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The reports of all replicas.
 pub struct PeerReports {
@@ -41,7 +48,7 @@ pub struct PeerReports {
     manifests: watch::Receiver<Arc<Manifests>>,
     others: watch::Sender<Arc<Others>>,
     our_rollouts: watch::Receiver<Arc<Rollouts>>,
-    rollouts: watch::Sender<PeersRollouts>,
+    rollouts: watch::Sender<Arc<Replicas>>,
 }
 
 /// What a replica tells.
@@ -51,8 +58,16 @@ struct Report {
     routes: Arc<Rollouts>,
 }
 
+/// A replica's report as it was read.
+#[derive(Clone, Debug)]
+struct Told {
+    report: Report,
+    /// Differs from that of the report before. Empty: of a replica that says no such thing.
+    beat: String,
+}
+
 /// The reports that are there, by pod.
-type Reports = BTreeMap<String, Report>;
+type Reports = BTreeMap<String, Told>;
 
 /// What comes in of the other replicas, and what goes out to them.
 #[derive(Debug)]
@@ -60,7 +75,7 @@ pub struct Exchange {
     /// What they see of shifts.
     pub shifts: watch::Receiver<Arc<Others>>,
     /// What their proxies hold of routes.
-    pub rollouts: PeerRollouts,
+    pub rollouts: Arc<PeerRollouts>,
 }
 
 impl PeerReports {
@@ -69,7 +84,7 @@ impl PeerReports {
         let (others, shifts) = watch::channel(Arc::default());
         let (ours, our_rollouts) = watch::channel(Arc::default());
         let (rollouts, theirs) = watch::channel(Arc::default());
-        let exchange = Exchange { shifts, rollouts: PeerRollouts { ours, theirs } };
+        let exchange = Exchange { shifts, rollouts: Arc::new(PeerRollouts { ours, theirs }) };
         (Self { cluster, manifests, others, our_rollouts, rollouts }, exchange)
     }
 
@@ -78,11 +93,11 @@ impl PeerReports {
         let reports = watch::Sender::new(Reports::new());
         let seen = reports.subscribe();
         let Self { cluster, manifests, others, our_rollouts, rollouts } = self;
-        let alone = others.subscribe();
+        let replicas = rollouts.subscribe();
         tokio::join!(
             follow(cluster.clone(), reports),
             know(cluster.clone(), manifests, seen, (others, rollouts)),
-            tell(cluster, (ours, our_rollouts), alone)
+            tell(cluster, (ours, our_rollouts), replicas)
         );
     }
 }
@@ -92,28 +107,17 @@ async fn know(
     cluster: Cluster,
     mut manifests: watch::Receiver<Arc<Manifests>>,
     mut reports: watch::Receiver<Reports>,
-    (others, rollouts): (watch::Sender<Arc<Others>>, watch::Sender<PeersRollouts>),
+    (others, rollouts): (watch::Sender<Arc<Others>>, watch::Sender<Arc<Replicas>>),
 ) {
-    let mut since = BTreeMap::<Arc<str>, Instant>::new();
+    let mut presence = Presence::default();
     loop {
         let alive = alive(&manifests.borrow_and_update(), &cluster);
-        let now = Instant::now();
-        since.retain(|pod, _| alive.contains(pod));
-        let (mut new, mut held) = (Others::new(), Vec::new());
-        for pod in alive {
-            let report = reports.borrow_and_update().get(&*pod).cloned();
-            held.extend(report.as_ref().map(|report| Arc::clone(&report.routes)));
-            let report = report.map(|report| report.shifts);
-            let first = *since.entry(Arc::clone(&pod)).or_insert(now);
-            if report.is_some() || now.saturating_duration_since(first) < PATIENCE {
-                new.insert(pod, report);
-            }
-        }
-        let waiting = new.values().any(Option::is_none);
+        let is_alone = alive.is_empty();
+        let (new, replicas) = presence.look(Instant::now(), alive, &reports.borrow_and_update());
         rollouts.send_if_modified(|known| {
-            let differs = **known != held;
+            let differs = **known != replicas;
             if differs {
-                *known = Arc::new(held);
+                *known = Arc::new(replicas);
             }
             differs
         });
@@ -129,7 +133,8 @@ async fn know(
         let changed = tokio::select! {
             changed = manifests.changed() => changed.is_ok(),
             changed = reports.changed() => changed.is_ok(),
-            () = tokio::time::sleep(PATIENCE), if waiting => true,
+            // Who has become silent meanwhile?
+            () = tokio::time::sleep(BEAT), if !is_alone => true,
         };
         if !changed {
             return;
@@ -181,12 +186,16 @@ async fn follow(cluster: Cluster, reports: watch::Sender<Reports>) {
     }
 }
 
-fn report(map: ConfigMap) -> Option<(String, Report)> {
+fn report(map: ConfigMap) -> Option<(String, Told)> {
     let pod = map.metadata.labels?.remove(LABEL)?;
     let mut data = map.data?;
+    let beat = data.remove(WRITTEN).unwrap_or_default();
     let mut take = |key| data.remove(key).unwrap_or_else(|| "[]".to_owned());
     match (peers::decode(&take(SHIFTS)), rollouts::decode(&take(ROUTES))) {
-        (Ok(shifts), Ok(routes)) => Some((pod, Report { shifts: Arc::new(shifts), routes: Arc::new(routes) })),
+        (Ok(shifts), Ok(routes)) => {
+            let report = Report { shifts: Arc::new(shifts), routes: Arc::new(routes) };
+            Some((pod, Told { report, beat }))
+        }
         (Err(error), _) | (_, Err(error)) => {
             tracing::warn!(pod, %error, "a replica's report is not understood");
             None
@@ -194,26 +203,27 @@ fn report(map: ConfigMap) -> Option<(String, Report)> {
     }
 }
 
-/// Writes what this replica sees, as long as there is another to read it.
+/// Writes what this replica sees, as long as there is another to read it, be it one that tells nothing itself.
 async fn tell(
     cluster: Cluster,
     (mut shifts, mut routes): (watch::Receiver<Arc<Sightings>>, watch::Receiver<Arc<Rollouts>>),
-    mut others: watch::Receiver<Arc<Others>>,
+    mut replicas: watch::Receiver<Arc<Replicas>>,
 ) {
     let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let owner = owner(&cluster).await;
-    let mut told = None;
+    let mut told: Option<(Report, Instant)> = None;
     loop {
-        let alone = others.borrow_and_update().is_empty();
+        let alone = replicas.borrow_and_update().is_empty();
         let ours = Report { shifts: shifts.borrow_and_update().clone(), routes: routes.borrow_and_update().clone() };
         let mut failed = false;
-        if !alone && told.as_ref() != Some(&ours) {
+        let due = told.as_ref().is_none_or(|(report, at)| *report != ours || at.elapsed() >= BEAT);
+        if !alone && due {
             let map = written(&cluster, owner.clone(), &ours);
             let name = map.metadata.name.clone().unwrap_or_default();
             let (parameters, patch) = (PatchParams::apply("weft-traffic").force(), Patch::Apply(&map));
             let call = tokio::time::timeout(CALL, maps.patch(&name, &parameters, &patch)).await;
             match call.unwrap_or_else(|late| Err(kube::Error::Service(Box::new(late)))) {
-                Ok(_) => told = Some(ours),
+                Ok(_) => told = Some((ours, Instant::now())),
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(error, "what this replica sees could not be written; trying again");
@@ -225,8 +235,8 @@ async fn tell(
         let changed = tokio::select! {
             changed = shifts.changed() => changed.is_ok(),
             changed = routes.changed() => changed.is_ok(),
-            changed = others.changed() => changed.is_ok(),
-            () = tokio::time::sleep(PERIOD), if failed => true,
+            changed = replicas.changed() => changed.is_ok(),
+            () = tokio::time::sleep(if failed { PERIOD } else { BEAT }) => true,
         };
         if !changed {
             return;
@@ -251,7 +261,9 @@ fn written(cluster: &Cluster, owner: Option<OwnerReference>, report: &Report) ->
         owner_references: owner.map(|owner| vec![owner]),
         ..ObjectMeta::default()
     };
-    let data = [(SHIFTS, peers::encode(&report.shifts)), (ROUTES, rollouts::encode(&report.routes))];
+    let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+    let (shifts, routes) = (peers::encode(&report.shifts), rollouts::encode(&report.routes));
+    let data = [(SHIFTS, shifts), (ROUTES, routes), (WRITTEN, now)];
     let data = Some(data.map(|(key, value)| (key.to_owned(), value)).into());
     ConfigMap { metadata, data, ..ConfigMap::default() }
 }

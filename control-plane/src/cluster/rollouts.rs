@@ -1,16 +1,26 @@
 //! How far the proxies of all replicas are with the routes of each Service.
+//!
+//! ```text
+//! this replica's proxies ─ told every second ─> the report that the others read (peers)
+//! the others' reports ──┬─> what people read of a split: who told nothing is named, not counted
+//!                       └─> statuses
+//! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use weft_api::traffic::Rollout;
 
-use crate::mesh::ObjectName;
+use crate::mesh::{Manifests, Mesh, ObjectName};
 use crate::xds::Publisher;
 
 /// The most Services that a replica tells of: an object of the API server takes 1 MB.
 const MOST: usize = 4_000;
+/// How often it is looked what this replica's proxies hold.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What a replica's proxies hold of a Service's routes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,17 +33,26 @@ pub struct Held {
     current: u32,
 }
 
-/// What a replica's proxies hold, by Service.
+/// What a replica's proxies hold, by Service: each that has a split, and others whose routes proxies hold.
 pub type Rollouts = BTreeMap<ObjectName, Held>;
 
-/// What every other replica's proxies hold.
-pub(super) type PeersRollouts = Arc<Vec<Arc<Rollouts>>>;
+/// What is known of another replica.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Replica {
+    /// What it told last; `None`: nothing yet.
+    pub(super) told: Option<Arc<Rollouts>>,
+    /// Whether it has told nothing for long, not even that it is there.
+    pub(super) is_silent: bool,
+}
+
+/// The other replicas, by pod.
+pub type Replicas = BTreeMap<Arc<str>, Replica>;
 
 /// Tells the other replicas of this one's proxies, and knows of theirs.
 #[derive(Debug)]
 pub struct PeerRollouts {
     pub(super) ours: watch::Sender<Arc<Rollouts>>,
-    pub(super) theirs: watch::Receiver<PeersRollouts>,
+    pub(super) theirs: watch::Receiver<Arc<Replicas>>,
 }
 
 /// A Service's row, as others read it.
@@ -54,26 +73,78 @@ pub(super) fn decode(text: &str) -> Result<Rollouts, serde_json::Error> {
 }
 
 impl PeerRollouts {
-    /// Tells of these Services, as far as proxies hold routes of them.
-    pub(super) fn tell<'a>(&self, publisher: &Publisher, services: impl Iterator<Item = &'a ObjectName>) {
-        let held = services.map(|service| (service.clone(), own(publisher, service)));
-        let rollouts: Rollouts = held.filter(|(_, held)| held.proxies > 0).take(MOST).collect();
-        self.ours.send_if_modified(|known| {
-            let differs = **known != rollouts;
-            if differs {
-                *known = Arc::new(rollouts);
-            }
-            differs
-        });
+    /// Tells of the Services that have routes, until it is dropped.
+    pub async fn keep_telling(self: Arc<Self>, publisher: Arc<Publisher>, manifests: watch::Receiver<Arc<Manifests>>) {
+        loop {
+            let manifests = Arc::clone(&manifests.borrow());
+            let rollouts = told(&publisher, &publisher.mesh(), &manifests);
+            self.ours.send_if_modified(|known| {
+                let differs = **known != rollouts;
+                if differs {
+                    *known = Arc::new(rollouts);
+                }
+                differs
+            });
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
+    /// What the other replicas tell, as it changes.
+    pub fn follow(&self) -> watch::Receiver<Arc<Replicas>> {
+        self.theirs.clone()
+    }
+
+    /// How far the proxies of all replicas are with a Service's split, where those of this one are as `own` says. `digest` is
+    /// that of the split's routes; `None`: this replica has not published them yet.
+    pub fn with_theirs(&self, own: Rollout, digest: Option<u64>, service: &ObjectName) -> Rollout {
+        let theirs = Arc::clone(&self.theirs.borrow());
+        sum(own, digest, service, &theirs)
     }
 
     /// How many proxies of all replicas have a Service's current routes, and how many hold routes of it.
     pub(super) fn all(&self, publisher: &Publisher, service: &ObjectName) -> (u32, u32) {
         let own = own(publisher, service);
         let theirs = Arc::clone(&self.theirs.borrow());
-        let theirs = theirs.iter().filter_map(|rollouts| rollouts.get(service));
+        let theirs = theirs.values().filter_map(|replica| replica.told.as_ref()?.get(service));
         theirs.fold((own.current, own.proxies), |(current, proxies), held| add(own.digest, (current, proxies), held))
     }
+}
+
+/// Splits come first, and also those that no proxy holds: so that others know that none does.
+fn told(publisher: &Publisher, mesh: &Mesh, manifests: &Manifests) -> Rollouts {
+    let splits = mesh.split_services().take(MOST);
+    let mut told: Rollouts = splits.map(|service| (service.clone(), own(publisher, service))).collect();
+    let routed = manifests.routes.values().flat_map(|route| route.parents.iter().map(|parent| &parent.service));
+    for service in routed.collect::<BTreeSet<_>>() {
+        if told.len() >= MOST {
+            break;
+        }
+        if told.contains_key(service) {
+            continue;
+        }
+        let held = own(publisher, service);
+        if held.proxies > 0 {
+            told.insert(service.clone(), held);
+        }
+    }
+    told
+}
+
+fn sum(own: Rollout, digest: Option<u64>, service: &ObjectName, theirs: &Replicas) -> Rollout {
+    let mut all = own;
+    for (pod, replica) in theirs {
+        let told = replica.told.as_ref().filter(|_| !replica.is_silent);
+        let held = told.and_then(|told| told.get(service));
+        // One without proxies that has not heard of the split yet may have some by the time it does.
+        let Some(held) = held.filter(|held| held.proxies > 0 || digest == Some(held.digest)) else {
+            all.silent_replicas.push(pod.to_string());
+            continue;
+        };
+        let current = if digest == Some(held.digest) { held.current } else { 0 };
+        all.current = all.current.saturating_add(current);
+        all.proxies = all.proxies.saturating_add(held.proxies);
+    }
+    all
 }
 
 /// What a replica whose routes are others says of being current is about those.
@@ -88,20 +159,4 @@ fn own(publisher: &Publisher, service: &ObjectName) -> Held {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_replica_with_other_routes_has_no_current_proxies() {
-        let same = Held { digest: 7, proxies: 3, current: 2 };
-        assert_eq!(add(7, (1, 1), &same), (3, 4));
-        assert_eq!(add(8, (1, 1), &same), (1, 4));
-    }
-
-    #[test]
-    fn what_is_told_is_read_as_it_was() {
-        let held = Held { digest: u64::MAX, proxies: 3, current: 2 };
-        let rollouts = Rollouts::from([(ObjectName::new("shop", "api"), held)]);
-        assert_eq!(decode(&encode(&rollouts)).unwrap(), rollouts);
-    }
-}
+mod tests;

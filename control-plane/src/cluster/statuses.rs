@@ -9,7 +9,7 @@
 //! The leader alone does so, a few objects a second at most, and only the entries that are ours. Each write names the state
 //! of the object that it was made from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -49,7 +49,7 @@ pub struct StatusWriter {
     manifests: watch::Receiver<Arc<Manifests>>,
     generations: watch::Receiver<Arc<Generations>>,
     publisher: Arc<Publisher>,
-    peers: PeerRollouts,
+    peers: Arc<PeerRollouts>,
     /// What each object's status was written from.
     written: BTreeMap<Key, Basis>,
     kinds: BTreeMap<&'static str, ApiResource>,
@@ -78,7 +78,7 @@ impl StatusWriter {
     pub fn new(
         cluster: Cluster,
         registry: &Registry,
-        (publisher, peers): (Arc<Publisher>, PeerRollouts),
+        (publisher, peers): (Arc<Publisher>, Arc<PeerRollouts>),
         leading: Leading,
     ) -> Self {
         Self {
@@ -98,12 +98,8 @@ impl StatusWriter {
     /// Writes until it is dropped.
     pub async fn run(mut self) {
         loop {
-            let manifests = Arc::clone(&self.manifests.borrow());
-            let mesh = self.publisher.mesh();
-            let routed = manifests.routes.values().flat_map(|route| route.parents.iter().map(|parent| &parent.service));
-            let services: BTreeSet<_> = routed.chain(mesh.split_services()).collect();
-            self.peers.tell(&self.publisher, services.into_iter());
             if self.leading.now() {
+                let manifests = Arc::clone(&self.manifests.borrow());
                 self.look(manifests).await;
             } else {
                 // Another replica writes meanwhile.

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 use weft_api::traffic as api;
 use weft_api::traffic::traffic_server::TrafficServer;
 
-use super::rollout::{self, Board};
+use super::rollout::{Board, Rollouts};
 use super::shift::{Command, Shifter};
 use super::store::{Author, Store, StoreError};
 use super::{Record, TrafficError, to_api, validate, watch as watcher};
@@ -29,21 +29,23 @@ pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 pub struct Traffic {
     store: Arc<dyn Store>,
     publisher: Arc<Publisher>,
+    rollouts: Rollouts,
     shifter: Arc<Shifter>,
     board: watch::Receiver<Arc<Board>>,
     shutdown: CancellationToken,
 }
 
 impl Traffic {
-    /// The API over a store; `board` is what [`rollout::track`] keeps. Watches end when `shutdown` is cancelled.
+    /// The API over a store; `board` is what [`Rollouts::track`] keeps. Watches end when `shutdown` is cancelled.
     pub fn new(
         store: Arc<dyn Store>,
         publisher: Arc<Publisher>,
+        rollouts: Rollouts,
         shifter: Arc<Shifter>,
         board: watch::Receiver<Arc<Board>>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { store, publisher, shifter, board, shutdown }
+        Self { store, publisher, rollouts, shifter, board, shutdown }
     }
 
     /// The gRPC form.
@@ -125,7 +127,7 @@ impl Traffic {
     }
 
     fn describe(&self, record: &Record) -> api::Split {
-        to_api(record, rollout::of(&self.publisher, &record.split))
+        to_api(record, self.rollouts.of(&record.split))
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn events(
 impl Watcher {
     fn tell(&mut self, next: Arc<Board>) {
         let followed = |service: &ObjectName| self.namespace.is_empty() || *self.namespace == *service.namespace;
-        let split = |entry: &Entry| Some(to_api(&entry.record, entry.rollout));
+        let split = |entry: &Entry| Some(to_api(&entry.record, entry.rollout.clone()));
         for (service, entry) in next.iter().filter(|(service, _)| followed(service)) {
             if self.told.get(service) != Some(entry) {
                 self.queue.push_back(event(Kind::Set, split(entry)));

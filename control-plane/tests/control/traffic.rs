@@ -5,7 +5,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use weft_api::traffic::split_event::Kind;
 use weft_api::traffic::{
-    Backend, DeleteSplitRequest, GetSplitRequest, ListSplitsRequest, Rollout, SetWeightsRequest, WatchSplitsRequest,
+    Backend, DeleteSplitRequest, GetSplitRequest, ListSplitsRequest, SetWeightsRequest, WatchSplitsRequest,
 };
 use weft_api::xds::ResourceKind::RouteConfiguration;
 
@@ -105,7 +105,10 @@ async fn the_same_as_json() {
     assert_eq!((stale.status, &stale.json()["error"]["code"]), (409, &json!("ABORTED")));
     assert_eq!(stale.json()["error"]["details"][0]["metadata"]["current_version"], "1");
     let got = http(api, &format!("GET {SPLIT}"), &[], "").await.json();
-    assert_eq!((&got["version"], &got["rollout"]), (&json!(1), &json!({"proxies": 0, "current": 0})));
+    assert_eq!(
+        (&got["version"], &got["rollout"]),
+        (&json!(1), &json!({"proxies": 0, "current": 0, "silent_replicas": []}))
+    );
     let list = http(api, "GET /v1/splits?namespace=bank", &[], "").await.json();
     assert_eq!(list, json!({"splits": []}));
     let gone = http(api, &format!("DELETE {SPLIT}?expected_version=1"), &[], "").await;
@@ -156,7 +159,8 @@ async fn a_watch_tells_of_writes_and_of_the_proxies_progress() {
         let event =
             tokio::time::timeout(LONG, events.message()).await.expect("an event").unwrap().expect("more events");
         let split = event.split.as_ref();
-        (event.kind(), split.map(|split| (split.service.clone(), split.version)), split.and_then(|split| split.rollout))
+        let rollout = split.and_then(|split| split.rollout.clone()).map(|rollout| (rollout.proxies, rollout.current));
+        (event.kind(), split.map(|split| (split.service.clone(), split.version)), rollout)
     };
     let users = Some(("users".to_owned(), 1));
     // The write and the watch may meet: then it comes after the listing.
@@ -166,11 +170,11 @@ async fn a_watch_tells_of_writes_and_of_the_proxies_progress() {
     assert_eq!((first[1].0, first[1].1.clone()), (Kind::Synced, None));
 
     traffic.set_weights(weights("api", &[("v1", 1), ("v2", 1)])).await.unwrap();
-    assert_eq!(next().await, (Kind::Set, Some(("api".to_owned(), 1)), Some(Rollout { proxies: 1, current: 0 })));
+    assert_eq!(next().await, (Kind::Set, Some(("api".to_owned(), 1)), Some((1, 0))));
     assert_eq!(web.acked().await, "RouteConfiguration +shop/api:80");
-    assert_eq!(next().await, (Kind::Set, Some(("api".to_owned(), 1)), Some(Rollout { proxies: 1, current: 1 })));
+    assert_eq!(next().await, (Kind::Set, Some(("api".to_owned(), 1)), Some((1, 1))));
     drop(web);
-    assert_eq!(next().await, (Kind::Set, Some(("api".to_owned(), 1)), Some(Rollout { proxies: 0, current: 0 })));
+    assert_eq!(next().await, (Kind::Set, Some(("api".to_owned(), 1)), Some((0, 0))));
     let delete = DeleteSplitRequest { namespace: "shop".to_owned(), service: "api".to_owned(), expected_version: None };
     traffic.delete_split(delete).await.unwrap();
     assert_eq!(next().await.0, Kind::Deleted);

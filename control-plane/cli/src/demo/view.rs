@@ -140,7 +140,7 @@ impl Frame<'_> {
 
 /// A split in force: `api = v1 90 %, v2 10 %  (version 1, held by 1 of 1 proxies)`.
 fn held(split: &Split) -> String {
-    let rollout = split.rollout.unwrap_or_default();
+    let rollout = split.rollout.clone().unwrap_or_default();
     format!(
         "{}  (version {}, held by {} of {} proxies)",
         weights(split),

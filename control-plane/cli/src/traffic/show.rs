@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use weft_api::traffic::split_event::Kind;
-use weft_api::traffic::{Backend, Split, SplitEvent};
+use weft_api::traffic::{Backend, Rollout, Split, SplitEvent};
 
 use crate::text;
 
@@ -26,7 +26,8 @@ pub(super) fn split(split: &Split) -> String {
 
 /// The answer to a write: the split, and how to follow it where proxies are still behind.
 pub(super) fn written(written: &Split) -> String {
-    let behind = written.rollout.as_ref().is_some_and(|rollout| rollout.current < rollout.proxies);
+    let is_behind = |rollout: &Rollout| rollout.current < rollout.proxies || !rollout.silent_replicas.is_empty();
+    let behind = written.rollout.as_ref().is_some_and(is_behind);
     let hint = if behind {
         format!("\nThe write is durable; follow the proxies with: weft traffic watch -n {}", written.namespace)
     } else {
@@ -92,8 +93,7 @@ fn shares(split: &Split) -> String {
 }
 
 fn progress(split: &Split) -> String {
-    match &split.rollout {
-        Some(rollout) if rollout.proxies > 0 => format!("{} of {} current", rollout.current, rollout.proxies),
-        _ => "no proxy asked yet".to_owned(),
-    }
+    let Rollout { proxies, current, silent_replicas } = split.rollout.clone().unwrap_or_default();
+    let counted = if proxies > 0 { format!("{current} of {proxies} current") } else { "no proxy asked yet".to_owned() };
+    text::counted(counted, &silent_replicas)
 }

@@ -26,7 +26,7 @@ fn one_split() -> Split {
         version: 4,
         backends: vec![backend("api-v1", 90), backend("api-v2", 10)],
         updated_at: "2026-11-23T19:00:00Z".into(),
-        rollout: Some(Rollout { proxies: 3, current: 2 }),
+        rollout: Some(Rollout { proxies: 3, current: 2, silent_replicas: vec![] }),
     }
 }
 
@@ -152,7 +152,7 @@ fn one_shift() -> Shift {
         figures: Some(figures),
         reports: Some(Reports { proxies: 3, fresh: 3 }),
         version: 4,
-        rollout: Some(Rollout { proxies: 3, current: 3 }),
+        rollout: Some(Rollout { proxies: 3, current: 3, silent_replicas: vec![] }),
         before: vec![Backend { service: "api-v1".into(), port: 0, weight: 7 }],
         started_at: "2026-11-23T19:00:00Z".into(),
         updated_at: "2026-11-23T19:00:01Z".into(),
@@ -192,6 +192,19 @@ async fn set_shows_what_was_written_and_how_to_follow_it() {
          v2        8080         1        33.3 %\n\
          The write is durable; follow the proxies with: weft traffic watch -n shop\n"
     );
+}
+
+#[test]
+fn a_replica_that_tells_nothing_is_named_instead_of_counted() {
+    let silent = vec!["weft-control-b".to_owned()];
+    let split =
+        Split { rollout: Some(Rollout { proxies: 2, current: 2, silent_replicas: silent.clone() }), ..one_split() };
+    let shown = show::written(&split);
+    let head = "shop/api   version 4   2 of 2 current, no word from weft-control-b   written 2026-11-23T19:00:00Z\n";
+    assert!(shown.starts_with(head), "{shown}");
+    assert!(shown.ends_with("follow the proxies with: weft traffic watch -n shop"), "{shown}");
+    let split = Split { rollout: Some(Rollout { silent_replicas: silent, ..Rollout::default() }), ..one_split() };
+    assert!(show::split(&split).contains("   no proxy asked yet, no word from weft-control-b   "));
 }
 
 #[tokio::test]

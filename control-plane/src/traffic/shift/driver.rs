@@ -281,7 +281,7 @@ impl Shifter {
         let seen = shift.seen.clone();
         let observation = Observation {
             version: seen.version,
-            rollout: seen.rollout,
+            rollout: seen.rollout.clone(),
             reporting: seen.reporting,
             figures: Some(&seen.figures),
             recent: Some(&seen.recent),

@@ -57,7 +57,7 @@ pub enum State {
 }
 
 /// What is seen of a shift's Service.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observation<'a> {
     /// The version of the split that is stored; 0: none.
     pub version: u64,
@@ -221,13 +221,15 @@ impl Machine {
 
     /// Why the step can't be judged.
     fn lacks(&self, seen: &Observation<'_>) -> Option<String> {
-        let Rollout { proxies, current } = seen.rollout;
+        let Rollout { proxies, current, silent_replicas } = &seen.rollout;
         let Reporting { expected, fresh } = seen.reporting;
         let (issued, needed) = (seen.figures.map_or(0, |figures| figures.issued), self.plan.min_requests);
-        if proxies == 0 {
-            Some("no connected proxy routes to the Service".to_owned())
-        } else if current < proxies {
+        if current < proxies {
             Some(format!("{current} of {proxies} proxies have this step"))
+        } else if !silent_replicas.is_empty() {
+            Some(format!("no word of the proxies of {}", silent_replicas.join(", ")))
+        } else if *proxies == 0 {
+            Some("no connected proxy routes to the Service".to_owned())
         } else if u64::from(fresh) * 10 < u64::from(expected) * 9 || fresh == 0 {
             Some(format!("{fresh} of {expected} proxies report in time"))
         } else if issued < needed {
@@ -247,7 +249,7 @@ pub fn changed_by_others(version: u64) -> String {
 }
 
 fn is_complete(rollout: &Rollout) -> bool {
-    rollout.current == rollout.proxies
+    rollout.current == rollout.proxies && rollout.silent_replicas.is_empty()
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ pub fn decode(text: &str) -> Result<Sightings, serde_json::Error> {
         let seen = Seen {
             written: row.written,
             version: row.version,
-            rollout: api::Rollout { proxies: row.proxies, current: row.current },
+            rollout: api::Rollout { proxies: row.proxies, current: row.current, ..api::Rollout::default() },
             reporting: Reporting { expected: row.expected, fresh: row.fresh },
             figures: row.figures.figures(),
             recent: row.recent.figures(),
@@ -112,22 +112,22 @@ impl Peers {
         });
     }
 
-    /// What all replicas see of a shift, where this one sees `own`.
+    /// What all replicas see of a shift, where this one sees `own`. Those that have not told of the step are named.
     pub(super) fn all(&self, service: &ObjectName, own: &Seen) -> Seen {
         let theirs = Arc::clone(&self.theirs.borrow());
         let mut all = own.clone();
-        for sightings in theirs.values() {
-            match sightings.as_ref().map(|sightings| sightings.get(service)) {
-                Some(Some(seen)) => add(&mut all, seen),
+        for (replica, sightings) in theirs.iter() {
+            match sightings.as_ref().and_then(|sightings| sightings.get(service)) {
+                Some(seen) => add(&mut all, replica, seen),
                 // It has proxies, or will, and nobody knows how far they are.
-                Some(None) | None => all.rollout.proxies = all.rollout.proxies.saturating_add(1),
+                None => all.rollout.silent_replicas.push(replica.to_string()),
             }
         }
         all
     }
 }
 
-fn add(all: &mut Seen, seen: &Seen) {
+fn add(all: &mut Seen, replica: &str, seen: &Seen) {
     all.rollout.proxies = all.rollout.proxies.saturating_add(seen.rollout.proxies);
     all.reporting.expected = all.reporting.expected.saturating_add(seen.reporting.expected);
     all.reporting.fresh = all.reporting.fresh.saturating_add(seen.reporting.fresh);
@@ -137,7 +137,7 @@ fn add(all: &mut Seen, seen: &Seen) {
         all.recent.add(&seen.recent);
     } else if seen.rollout.proxies == 0 {
         // A replica without proxies that has not heard of the step yet may have some by the time it does.
-        all.rollout.proxies = all.rollout.proxies.saturating_add(1);
+        all.rollout.silent_replicas.push(replica.to_owned());
     }
 }
 

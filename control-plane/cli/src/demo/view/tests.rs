@@ -10,7 +10,7 @@ fn split() -> Split {
         version: 2,
         backends: vec![backend("api-v1", 3), backend("api-v2", 1)],
         updated_at: String::new(),
-        rollout: Some(Rollout { proxies: 1, current: 1 }),
+        rollout: Some(Rollout { proxies: 1, current: 1, silent_replicas: vec![] }),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Shifts and the audit trail as people read them.
 
 use weft_api::traffic::shift::State;
-use weft_api::traffic::{AuditEntry, Backend, Figures, Shift};
+use weft_api::traffic::{AuditEntry, Backend, Figures, Rollout, Shift};
 
 use crate::text;
 
@@ -30,9 +30,9 @@ pub(super) fn progress(shift: &Shift) -> String {
         format!("{:>3} %", shift.share),
         format!("{:<12}", state(shift.state())),
     ];
-    let rollout = shift.rollout.unwrap_or_default();
-    if rollout.current < rollout.proxies {
-        parts.push(format!("{} of {} proxies have it", rollout.current, rollout.proxies));
+    let Rollout { proxies, current, silent_replicas } = shift.rollout.clone().unwrap_or_default();
+    if current < proxies || !silent_replicas.is_empty() {
+        parts.push(text::counted(format!("{current} of {proxies} proxies have it"), &silent_replicas));
     } else if shift.step_seconds > 0.0 {
         parts.push(format!("{} of {}", seconds(shift.step_seconds), shift.interval));
     }
@@ -72,8 +72,9 @@ pub(super) fn shift(shift: &Shift) -> String {
             false => format!("{}, not begun: not all proxies have the step", shift.interval),
         };
         lines.push(("interval", ran));
-        let (rollout, reports) = (shift.rollout.unwrap_or_default(), shift.reports.unwrap_or_default());
+        let (rollout, reports) = (shift.rollout.clone().unwrap_or_default(), shift.reports.unwrap_or_default());
         let proxies = format!("{} of {} have the step", rollout.current, rollout.proxies);
+        let proxies = text::counted(proxies, &rollout.silent_replicas);
         lines.push(("proxies", format!("{proxies}, {} of {} report in time", reports.fresh, reports.proxies)));
     }
     lines.push(("back if", format!("{}, seen in at least {} requests", shift.abort_if, shift.min_requests)));

@@ -54,7 +54,7 @@ impl Shifter {
         let known = Arc::clone(&self.board.borrow());
         for (service, shift) in shifts {
             let seen = &shift.seen;
-            let new = describe::shift(&shift.stored, &seen.figures, seen.reporting, seen.rollout, now);
+            let new = describe::shift(&shift.stored, &seen.figures, seen.reporting, seen.rollout.clone(), now);
             let same = known.get(service).filter(|known| ***known == new);
             shown.insert(service.clone(), same.cloned().unwrap_or_else(|| Arc::new(new)));
         }

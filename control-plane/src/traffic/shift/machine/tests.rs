@@ -19,7 +19,7 @@ fn world() -> World {
     World {
         now: Instant::now(),
         version: 1,
-        rollout: Rollout { proxies: 2, current: 2 },
+        rollout: Rollout { proxies: 2, current: 2, silent_replicas: vec![] },
         reporting: Reporting { expected: 2, fresh: 2 },
         figures: good(100),
         recent: good(100),
@@ -41,7 +41,8 @@ fn begun() -> Machine {
 
 impl World {
     fn decide(&self, machine: &Machine) -> Option<Decision> {
-        let Self { version, rollout, reporting, .. } = *self;
+        let Self { version, reporting, .. } = *self;
+        let rollout = self.rollout.clone();
         let (figures, recent) = (Some(&self.figures), Some(&self.recent));
         machine.decide(self.now, &Observation { version, rollout, reporting, figures, recent })
     }
@@ -88,6 +89,15 @@ fn the_interval_begins_when_all_proxies_have_the_step() {
 }
 
 #[test]
+fn a_replica_whose_proxies_nobody_knows_is_waited_for() {
+    let (mut world, mut machine) = (world(), begun());
+    world.rollout.silent_replicas = vec!["weft-control-b".to_owned()];
+    assert_eq!(world.after(machine.plan.interval * 2, &mut machine), None);
+    world.rollout.silent_replicas.clear();
+    assert_eq!(world.step(&mut machine), Some(Decision::Begin));
+}
+
+#[test]
 fn a_bad_backend_is_left_at_once_even_before_all_proxies_have_the_step() {
     let (mut world, mut machine) = (world(), begun());
     (world.rollout.current, world.figures) = (1, bad(20));
@@ -125,6 +135,8 @@ fn too_little_to_judge_by_is_waited_out() {
     waits(&mut world, "1 of 2 proxies have this step");
     world.rollout = Rollout::default();
     waits(&mut world, "no connected proxy routes to the Service");
+    world.rollout.silent_replicas = vec!["b".to_owned(), "c".to_owned()];
+    waits(&mut world, "no word of the proxies of b, c");
     let World { rollout, reporting, .. } = self::world();
     (world.rollout, world.reporting, world.figures, world.recent) = (rollout, reporting, good(20), good(20));
     assert_eq!(world.step(&mut machine), Some(Decision::Advance(1)));
@@ -193,7 +205,11 @@ fn the_way_back_has_an_end_also_without_the_proxies() {
 }
 
 fn any_world() -> impl Strategy<Value = (u64, Rollout, Reporting, Figures, bool)> {
-    let rollout = (0u32..3, 0u32..3).prop_map(|(a, b)| Rollout { proxies: a.max(b), current: a.min(b) });
+    let rollout = (0u32..3, 0u32..3, proptest::bool::weighted(0.1)).prop_map(|(a, b, silent)| Rollout {
+        proxies: a.max(b),
+        current: a.min(b),
+        silent_replicas: silent.then(|| "b".to_owned()).into_iter().collect(),
+    });
     let reporting = (0u32..3, 0u32..3).prop_map(|(a, b)| Reporting { expected: a.max(b), fresh: a.min(b) });
     let figures = (0u64..60, 0u64..3).prop_map(|(issued, errors)| Figures {
         issued,
@@ -211,7 +227,7 @@ proptest! {
         let (mut world, mut machine) = (world(), begun());
         for (seconds, rollout, reporting, figures, meddled) in events {
             world.now += Duration::from_secs(seconds);
-            (world.rollout, world.reporting) = (rollout, reporting);
+            (world.rollout, world.reporting) = (rollout.clone(), reporting);
             (world.figures, world.recent) = (figures.clone(), figures.clone());
             world.version += u64::from(meddled);
             let before = machine.clone();
@@ -224,6 +240,7 @@ proptest! {
                     prop_assert!(before.ran(world.now) >= before.plan.interval);
                     prop_assert!(judged && !exceeded && !meddled);
                     prop_assert!(rollout.proxies > 0 && rollout.current == rollout.proxies);
+                    prop_assert!(rollout.silent_replicas.is_empty());
                     prop_assert!(reporting.fresh > 0);
                 }
                 Some(Decision::Promote) => prop_assert!(before.step == 3 && judged && !exceeded),

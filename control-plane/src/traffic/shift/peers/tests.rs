@@ -4,7 +4,7 @@ fn seen(written: u64, proxies: u32, current: u32, issued: u64) -> Seen {
     Seen {
         written,
         version: written,
-        rollout: api::Rollout { proxies, current },
+        rollout: api::Rollout { proxies, current, silent_replicas: vec![] },
         reporting: Reporting { expected: proxies, fresh: proxies },
         figures: Figures { issued, ..Figures::default() },
         recent: Figures::default(),
@@ -27,13 +27,15 @@ fn what_replicas_see_of_one_step_is_added() {
     let all = peers.all(&api(), &seen(3, 4, 4, 20));
     assert_eq!((all.rollout.proxies, all.rollout.current, all.figures.issued), (7, 6, 35));
     assert_eq!(all.reporting, Reporting { expected: 7, fresh: 7 });
+    assert!(all.rollout.silent_replicas.is_empty());
 }
 
 #[test]
 fn a_replica_that_is_behind_or_silent_holds_the_step_up() {
     let peers = Peers::new(others(&[("b", Some(seen(2, 2, 2, 10))), ("c", None), ("d", Some(seen(2, 0, 0, 0)))]));
     let all = peers.all(&api(), &seen(3, 4, 4, 20));
-    assert_eq!((all.rollout.proxies, all.rollout.current, all.figures.issued), (8, 4, 20));
+    assert_eq!((all.rollout.proxies, all.rollout.current, all.figures.issued), (6, 4, 20));
+    assert_eq!(all.rollout.silent_replicas, ["c", "d"]);
 }
 
 #[test]
