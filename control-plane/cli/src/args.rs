@@ -116,6 +116,9 @@ pub enum TrafficCommand {
         /// Refuse to write unless the split has this version; 0: unless there is none yet
         #[arg(long, value_name = "N")]
         expect_version: Option<u64>,
+        /// Take back what another tool, such as kubectl, has changed of the split; a route that is no split stays as it is
+        #[arg(long)]
+        take_over: bool,
     },
     /// One Service's split, and how many proxies hold it
     Get {

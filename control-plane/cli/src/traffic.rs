@@ -21,9 +21,15 @@ pub(crate) async fn run(command: TrafficCommand, global: &Global, out: &mut impl
     let mut client = Client::connect(global).await?;
     let form = global.output;
     match command {
-        TrafficCommand::Set { service, backends, place, expect_version } => {
-            let target = Target { namespace: &place.namespace, service: &service };
-            set(&mut client, target, backends, expect_version, form, out).await?;
+        TrafficCommand::Set { service, backends, place, expect_version, take_over } => {
+            let request = SetWeightsRequest {
+                namespace: place.namespace,
+                service,
+                backends: backends.into_iter().map(backend).collect(),
+                expected_version: expect_version,
+                take_over,
+            };
+            set(&mut client, request, form, out).await?;
         }
         TrafficCommand::Get { service, place } => {
             let target = Target { namespace: &place.namespace, service: &service };
@@ -44,23 +50,18 @@ pub(crate) async fn run(command: TrafficCommand, global: &Global, out: &mut impl
     Ok(ExitCode::SUCCESS)
 }
 
+fn backend(BackendWeight { service, port, weight }: BackendWeight) -> Backend {
+    Backend { service, port, weight }
+}
+
 async fn set(
     client: &mut Client,
-    target: Target<'_>,
-    backends: Vec<BackendWeight>,
-    expected_version: Option<u64>,
+    request: SetWeightsRequest,
     form: Output,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let backends =
-        backends.into_iter().map(|BackendWeight { service, port, weight }| Backend { service, port, weight }).collect();
-    let request = SetWeightsRequest {
-        namespace: target.namespace.to_owned(),
-        service: target.service.to_owned(),
-        backends,
-        expected_version,
-    };
-    let answer = client.traffic.set_weights(request).await;
+    let answer = client.traffic.set_weights(request.clone()).await;
+    let target = Target { namespace: &request.namespace, service: &request.service };
     let split = answer.map_err(|status| client.failure(&status, Some(target)))?.into_inner();
     match form {
         Output::Json => output::json(out, &split),

@@ -41,6 +41,8 @@ pub fn router(traffic: Traffic) -> Router {
 struct Weights {
     backends: Vec<Backend>,
     expected_version: Option<u64>,
+    #[serde(default)]
+    take_over: bool,
 }
 
 #[derive(Deserialize)]
@@ -86,12 +88,14 @@ async fn set_weights(
     let body = body.map_err(ApiError::rejected)?;
     let weights: Weights = serde_json::from_slice(&body).map_err(|error| {
         ApiError::from(Status::invalid_argument(format!(
-            "the body is not {{\"backends\": [{{\"service\", \"weight\", \"port\"?}}], \"expected_version\"?}}: {error}"
+            "the body is not {{\"backends\": [{{\"service\", \"weight\", \"port\"?}}], \"expected_version\"?, \"take_over\"?}}: \
+             {error}"
         )))
     })?;
     let backend = |b: Backend| api::Backend { service: b.service, port: b.port, weight: b.weight };
-    let backends = weights.backends.into_iter().map(backend).collect();
-    let request = api::SetWeightsRequest { namespace, service, backends, expected_version: weights.expected_version };
+    let Weights { backends, expected_version, take_over } = weights;
+    let backends = backends.into_iter().map(backend).collect();
+    let request = api::SetWeightsRequest { namespace, service, backends, expected_version, take_over };
     Ok(Json(traffic.set(request, &caller).await?))
 }
 

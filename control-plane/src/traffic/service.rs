@@ -60,11 +60,15 @@ impl Traffic {
     pub async fn set(&self, request: api::SetWeightsRequest, caller: &Caller) -> Result<api::Split, TrafficError> {
         let service = validate::service_name(&request.namespace, &request.service)?;
         let backends = validate::backends(&self.publisher.mesh(), &service, &request.backends)?;
-        let expected = request.expected_version;
+        let (expected, take_over) = (request.expected_version, request.take_over);
         let author = author(caller);
-        let set = move |store: &dyn Store, service: &ObjectName| store.set(service, &backends, expected, &author);
+        let set = move |store: &dyn Store, service: &ObjectName| match take_over {
+            true => store.take_over(service, &backends, expected, &author),
+            false => store.set(service, &backends, expected, &author),
+        };
         let record = self.write(&service, set).await?;
-        tracing::info!(%service, version = record.split.version, backends = ?record.split.backends, "a split was set");
+        let (version, backends) = (record.split.version, &record.split.backends);
+        tracing::info!(%service, version, ?backends, take_over, "a split was set");
         Ok(self.describe(&record))
     }
 

@@ -51,6 +51,21 @@ pub trait Store: Send + Sync {
         author: &Author,
     ) -> Result<Arc<Record>, StoreError>;
 
+    /// Writes a split as [`set`](Self::set) does, and takes back what another tool has changed of it. Where no other tool can
+    /// it is the same.
+    ///
+    /// # Errors
+    /// As of [`set`](Self::set); [`StoreError::Foreign`] where what stands in its place is no split.
+    fn take_over(
+        &self,
+        service: &ObjectName,
+        backends: &[SplitBackend],
+        expected: Option<u64>,
+        author: &Author,
+    ) -> Result<Arc<Record>, StoreError> {
+        self.set(service, backends, expected, author)
+    }
+
     /// Deletes a split; durable when this returns.
     ///
     /// # Errors

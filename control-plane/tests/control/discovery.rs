@@ -24,6 +24,7 @@ async fn set_weights(control: &Control, v1: i64, v2: i64) {
         service: "api".to_owned(),
         backends: vec![backend("v1", v1), backend("v2", v2)],
         expected_version: None,
+        take_over: false,
     };
     control.traffic().await.set_weights(request).await.unwrap();
     tokio::time::timeout(LONG, published.changed()).await.expect("a new mesh").unwrap();

@@ -40,8 +40,8 @@ fn api() -> ShiftRequest {
 async fn set(control: &Control, v1: i64, v2: i64) {
     let backend = |(service, weight): (&str, i64)| Backend { service: service.to_owned(), port: 0, weight };
     let backends = [("api-v1", v1), ("api-v2", v2)].map(backend).to_vec();
-    let request =
-        SetWeightsRequest { namespace: "shop".to_owned(), service: "api".to_owned(), backends, expected_version: None };
+    let (namespace, service) = ("shop".to_owned(), "api".to_owned());
+    let request = SetWeightsRequest { namespace, service, backends, expected_version: None, take_over: false };
     control.traffic().await.set_weights(request).await.unwrap();
 }
 

@@ -23,6 +23,7 @@ fn weights(service: &str, backends: &[(&str, i64)]) -> SetWeightsRequest {
         service: service.to_owned(),
         backends: backends.iter().map(backend).collect(),
         expected_version: None,
+        take_over: false,
     }
 }
 
@@ -101,17 +102,21 @@ async fn the_same_as_json() {
     let set = http(api, &format!("PUT {SPLIT}"), &[], body).await;
     assert_eq!(set.status, 200, "{set:?}");
     assert_eq!(set.json()["backends"][1], json!({"service": "api-v2", "port": 80, "weight": 1}));
+    let mut again = serde_json::from_str::<serde_json::Value>(body).unwrap();
+    (again["expected_version"], again["take_over"]) = (json!(1), json!(true));
+    let taken = http(api, &format!("PUT {SPLIT}"), &[], &again.to_string()).await;
+    assert_eq!((taken.status, &taken.json()["version"]), (200, &json!(2)), "here there is nothing to take over");
     let stale = http(api, &format!("PUT {SPLIT}"), &[], body).await;
     assert_eq!((stale.status, &stale.json()["error"]["code"]), (409, &json!("ABORTED")));
-    assert_eq!(stale.json()["error"]["details"][0]["metadata"]["current_version"], "1");
+    assert_eq!(stale.json()["error"]["details"][0]["metadata"]["current_version"], "2");
     let got = http(api, &format!("GET {SPLIT}"), &[], "").await.json();
     assert_eq!(
         (&got["version"], &got["rollout"]),
-        (&json!(1), &json!({"proxies": 0, "current": 0, "silent_replicas": []}))
+        (&json!(2), &json!({"proxies": 0, "current": 0, "silent_replicas": []}))
     );
     let list = http(api, "GET /v1/splits?namespace=bank", &[], "").await.json();
     assert_eq!(list, json!({"splits": []}));
-    let gone = http(api, &format!("DELETE {SPLIT}?expected_version=1"), &[], "").await;
+    let gone = http(api, &format!("DELETE {SPLIT}?expected_version=2"), &[], "").await;
     assert_eq!((gone.status, gone.json()), (200, json!({})));
     assert_eq!(http(api, &format!("GET {SPLIT}"), &[], "").await.status, 404);
 }

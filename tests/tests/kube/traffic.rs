@@ -98,7 +98,12 @@ async fn splits(cluster: Arc<Cluster>) -> Result<()> {
     .await?;
     let refused = weft(&cluster, ["traffic", "set", "api", "v1=1", "v2=1", "-n", "split"]).await;
     let said = refused.err().context("an edit is overwritten")?.to_string();
-    ensure!(said.contains("kubectl-edit") && said.contains(".spec.rules"), "{said}");
+    ensure!(said.contains("kubectl-edit") && said.contains(".spec.rules") && said.contains("--take-over"), "{said}");
+    weft(&cluster, ["traffic", "set", "api", "v1=1", "v2=1", "-n", "split", "--take-over"]).await?;
+    told(&cluster, "httproute/weft-api", "{.spec.rules[0].backendRefs[*].weight}", "1 1").await?;
+    let said = weft(&cluster, ["traffic", "audit", "api", "-n", "split", "--limit", "1"]).await?;
+    ensure!(said.contains("take-over") && said.contains("kubectl-edit"), "{said}");
+    weft(&cluster, ["traffic", "set", "api", "v1=1", "v2=2", "-n", "split"]).await?;
     weft(&cluster, ["traffic", "delete", "api", "-n", "split"]).await?;
     let left = cluster.kubectl(["get", "httproutes", "-n", "split", "-l", "weft.dev/split", "-o", "name"]).await?;
     ensure!(left.is_empty(), "{left}");
@@ -118,7 +123,7 @@ async fn by_hand(cluster: Arc<Cluster>) -> Result<()> {
     shop(&cluster).await?;
     cluster.apply(BY_HAND).await?;
     wait_until("the route by hand to be in the way", SOON, async || {
-        let refused = weft(&cluster, ["traffic", "set", "api", "v1=1", "v2=1", "-n", "split"]).await;
+        let refused = weft(&cluster, ["traffic", "set", "api", "v1=1", "v2=1", "-n", "split", "--take-over"]).await;
         let said = refused.err().context("it is overwritten")?.to_string();
         ensure!(said.contains("weft-api"), "{said}");
         Ok(())

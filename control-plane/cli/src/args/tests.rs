@@ -36,13 +36,16 @@ fn a_server_is_plain_http_without_a_path() {
 
 #[test]
 fn global_options_may_come_last() {
-    let args = parse("weft traffic set api v1=90 v2=10 -n shop --expect-version 3 -o json --server h:1").unwrap();
+    let args =
+        parse("weft traffic set api v1=90 v2=10 -n shop --expect-version 3 --take-over -o json --server h:1").unwrap();
     assert_eq!(args.global.output, Output::Json);
     assert_eq!(args.global.server.unwrap().to_string(), "http://h:1");
-    let Command::Traffic(TrafficCommand::Set { service, backends, place, expect_version }) = args.command else {
+    let Command::Traffic(TrafficCommand::Set { service, backends, place, expect_version, take_over }) = args.command
+    else {
         panic!("parsed as another command")
     };
-    assert_eq!((service.as_str(), place.namespace.as_str(), expect_version), ("api", "shop", Some(3)));
+    assert_eq!((service.as_str(), place.namespace.as_str()), ("api", "shop"));
+    assert_eq!((expect_version, take_over), (Some(3), true));
     assert_eq!(backends.len(), 2);
 }
 

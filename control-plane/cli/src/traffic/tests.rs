@@ -36,6 +36,7 @@ impl Traffic for OneSplit {
         let request = request.into_inner();
         match request.expected_version {
             Some(version) if version != 4 => Err(Status::aborted(format!("shop/api has version 4, not {version}"))),
+            _ if request.take_over => Ok(Response::new(Split { version: 9, ..one_split() })),
             _ => Ok(Response::new(Split { backends: request.backends, version: 5, ..one_split() })),
         }
     }
@@ -205,6 +206,13 @@ fn a_replica_that_tells_nothing_is_named_instead_of_counted() {
     assert!(shown.ends_with("follow the proxies with: weft traffic watch -n shop"), "{shown}");
     let split = Split { rollout: Some(Rollout { silent_replicas: silent, ..Rollout::default() }), ..one_split() };
     assert!(show::split(&split).contains("   no proxy asked yet, no word from weft-control-b   "));
+}
+
+#[tokio::test]
+async fn a_take_over_is_asked_for() {
+    let (shown, result) = run_line("set api v1=2 -n shop --take-over").await;
+    result.unwrap();
+    assert!(shown.contains("version 9"), "{shown}");
 }
 
 #[tokio::test]

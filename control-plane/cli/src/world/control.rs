@@ -167,6 +167,7 @@ impl ControlPlane {
             service: service.to_owned(),
             backends: backends.collect(),
             expected_version: None,
+            take_over: false,
         };
         let call = async move { Ok(traffic_client().await?.set_weights(request).await?.into_inner()) };
         self.run(call).await.with_context(|| format!("set the weights of {service}"))

@@ -5,7 +5,8 @@
 //! TrafficShift SERVICE     the shift, the audit trail, what is about to be written
 //!
 //! write: read both ─> try the route (dry run) ─> record what is about to be ─> the route ─> strike it off the record
-//!                                                 │ of several writers one wins
+//!                      │ another tool's fields?   │ of several writers one wins
+//!                      │ refused, or taken over   │
 //!                                                 └ whoever dies after this: the leader finishes it (keeper)
 //! ```
 //!
@@ -34,6 +35,8 @@ mod known;
 mod objects;
 mod record;
 mod route;
+#[cfg(test)]
+mod testing;
 mod watches;
 mod write;
 
@@ -138,6 +141,18 @@ impl Store for ClusterStore {
         author: &Author,
     ) -> Result<Arc<Record>, StoreError> {
         self.block(self.write(&Wish::by_hand(service, Change::Set(backends), expected, author, "set")))?;
+        self.splits.borrow().get(service).cloned().ok_or(StoreError::Missing)
+    }
+
+    fn take_over(
+        &self,
+        service: &ObjectName,
+        backends: &[SplitBackend],
+        expected: Option<u64>,
+        author: &Author,
+    ) -> Result<Arc<Record>, StoreError> {
+        let wish = Wish::by_hand(service, Change::Set(backends), expected, author, "set").taking_over();
+        self.block(self.write(&wish))?;
         self.splits.borrow().get(service).cloned().ok_or(StoreError::Missing)
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::ClusterStore;
-use super::objects::Failure;
-use super::record::{Status, split_backends};
+use super::objects::{Failure, Manner};
+use super::record::{Pending, Status, split_backends};
 use super::route::NewRoute;
 use super::write::{Found, GRACE};
 use crate::leading::Leading;
@@ -56,7 +56,7 @@ impl ClusterStore {
                 return Ok(());
             }
             if pending.expected == route.version() {
-                self.finish(service, &route, pending.version, split_backends(pending.backends)).await?;
+                self.finish(service, &route, pending).await?;
             }
             status.pending = None;
         } else if let Some(split) = route.split().filter(|split| split.version > status.split_version) {
@@ -81,13 +81,9 @@ impl ClusterStore {
     }
 
     /// Does what a writer that died was about to do; what can't be done is left.
-    async fn finish(
-        &self,
-        service: &ObjectName,
-        route: &Found,
-        version: u64,
-        backends: Vec<crate::mesh::SplitBackend>,
-    ) -> Result<(), StoreError> {
+    async fn finish(&self, service: &ObjectName, route: &Found, pending: Pending) -> Result<(), StoreError> {
+        let Pending { version, backends, take_over, .. } = pending;
+        let backends = split_backends(backends);
         tracing::info!(%service, version, "a write that another replica began is finished");
         let done = match (route.split(), version) {
             (Some(split), 0) => self.delete_route(split).await,
@@ -95,7 +91,8 @@ impl ClusterStore {
             (current, version) => {
                 let ported = self.ported(service, &backends)?;
                 let new = NewRoute::new(service, &ported, current, version.saturating_sub(1));
-                self.apply(service, &new, false).await.map(|object| self.learn_route(&object))
+                let manner = Manner { dry_run: false, force: take_over };
+                self.apply(service, &new, manner).await.map(|object| self.learn_route(&object))
             }
         };
         match done {
@@ -108,3 +105,6 @@ impl ClusterStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

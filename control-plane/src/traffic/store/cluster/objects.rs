@@ -29,6 +29,15 @@ pub(super) enum Failure {
     Store(StoreError),
 }
 
+/// How a route is applied.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Manner {
+    /// It is only tried.
+    pub(super) dry_run: bool,
+    /// Fields that another tool has changed are taken back.
+    pub(super) force: bool,
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
@@ -83,14 +92,16 @@ impl ClusterStore {
         patched.map_err(|error| refused(RECORD, error))
     }
 
-    /// Applies a route, or tries whether it could be.
+    /// Applies a route, or tries whether it could be. Never by force over an object that was not read, in this very state, as a
+    /// split: it may have become anything.
     pub(super) async fn apply(
         &self,
         service: &ObjectName,
         new: &NewRoute,
-        dry_run: bool,
+        Manner { dry_run, force }: Manner,
     ) -> Result<DynamicObject, Failure> {
-        let parameters = PatchParams { dry_run, ..PatchParams::apply(MANAGER) };
+        let force = force && new.object.metadata.resource_version.is_some();
+        let parameters = PatchParams { dry_run, force, ..PatchParams::apply(MANAGER) };
         let name = route::route_name(&service.name);
         let patch = Patch::Apply(&new.object);
         let applied = bounded(self.routes(service).patch(&name, &parameters, &patch)).await;

@@ -56,6 +56,9 @@ pub(super) struct Pending {
     /// What it is to say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) backends: Vec<Backend>,
+    /// Whether it takes back what another tool has changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) take_over: bool,
     /// When it was decided.
     pub(super) since: String,
 }
@@ -140,6 +143,17 @@ impl Status {
         let mut object = known.clone();
         object.data = json!({ "status": self });
         object
+    }
+
+    /// What is pending takes back what others own, as the API server said: the entry that was noted of it tells so.
+    pub(super) fn note_take_over(&mut self, others: &str) {
+        if let Some(pending) = &mut self.pending {
+            pending.take_over = true;
+        }
+        if let Some(audit) = self.audit.last_mut() {
+            audit.action = "take-over".to_owned();
+            audit.reason = format!("taken from another tool: {}", others.replace('\n', " "));
+        }
     }
 
     /// Adds an entry; the oldest go when there are too many.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use kube::core::DynamicObject;
 
 use super::known::At;
-use super::objects::Failure;
+use super::objects::{Failure, Manner};
 use super::record::{self, Pending, Shift, Status};
 use super::route::{self, NewRoute, NoSplit, SplitRoute};
 use super::{ClusterStore, Recorded};
@@ -29,6 +29,7 @@ pub(super) struct Wish<'a> {
     author: &'a Author,
     action: &'a str,
     shift: Option<&'a ShiftWrite<'a>>,
+    take_over: bool,
 }
 
 impl<'a> Wish<'a> {
@@ -39,12 +40,17 @@ impl<'a> Wish<'a> {
         author: &'a Author,
         action: &'a str,
     ) -> Self {
-        Self { service, change, expected, author, action, shift: None }
+        Self { service, change, expected, author, action, shift: None, take_over: false }
+    }
+
+    /// The same, also over what another tool has changed of the split.
+    pub(super) fn taking_over(self) -> Self {
+        Self { take_over: true, ..self }
     }
 
     pub(super) fn of_shift(service: &'a ObjectName, write: &'a ShiftWrite<'a>, author: &'a Author) -> Self {
         let (change, expected, action) = (write.change, Some(write.expected), write.action);
-        Self { service, change, expected, author, action, shift: Some(write) }
+        Self { service, change, expected, author, action, shift: Some(write), take_over: false }
     }
 }
 
@@ -117,13 +123,18 @@ impl ClusterStore {
         check_version(wish.expected, current)?;
         let deed = self.deed(service, wish.change, route.split(), before.split_version)?;
         let version = deed.version(current);
-        if let Deed::Apply(new) = &deed {
-            self.apply(service, new, true).await.map_err(|failure| refused(service, failure))?;
+        let taken = match &deed {
+            Deed::Apply(new) => self.rehearse(service, new, wish.take_over).await,
+            Deed::Nothing | Deed::Delete(_) => Ok(None),
+        };
+        let taken = taken.map_err(|failure| refused(service, failure))?;
+        let mut after = after(&before, wish, route.split(), revision, version);
+        if let Some(taken) = &taken {
+            after.note_take_over(taken);
         }
-        let after = after(&before, wish, route.split(), revision, version);
         let written = self.write_record(service, &after.object(&record)).await;
         let written = written.map_err(|failure| refused(service, failure))?;
-        if let Err(failure) = self.carry_out(service, &deed).await {
+        if let Err(failure) = self.carry_out(service, &deed, taken.is_some()).await {
             self.undo(service, &before, &written).await;
             return Err(refused(service, failure));
         }
@@ -133,6 +144,19 @@ impl ClusterStore {
         };
         self.learn_record(service, &settled.unwrap_or(written));
         Ok(ShiftWritten { version, revision })
+    }
+
+    /// Tries a route without writing it. Returns what others own of it where that is to be taken over: force is used only
+    /// where something stands in the way.
+    async fn rehearse(&self, service: &ObjectName, new: &NewRoute, take_over: bool) -> Result<Option<String>, Failure> {
+        match self.apply(service, new, Manner { dry_run: true, force: false }).await {
+            Ok(_) => Ok(None),
+            Err(Failure::Owned(others)) if take_over => {
+                self.apply(service, new, Manner { dry_run: true, force: true }).await?;
+                Ok(Some(others))
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     /// What an object is, with what is known of the Service's versions.
@@ -178,11 +202,11 @@ impl ClusterStore {
         backends.iter().map(ported).collect()
     }
 
-    async fn carry_out(&self, service: &ObjectName, deed: &Deed) -> Result<(), Failure> {
+    async fn carry_out(&self, service: &ObjectName, deed: &Deed, force: bool) -> Result<(), Failure> {
         match deed {
             Deed::Nothing => {}
             Deed::Apply(new) => {
-                let object = self.apply(service, new, false).await?;
+                let object = self.apply(service, new, Manner { dry_run: false, force }).await?;
                 self.learn_route(&object);
             }
             Deed::Delete(current) => {
@@ -305,6 +329,7 @@ fn after(before: &Status, wish: &Wish<'_>, current: Option<&SplitRoute>, revisio
         expected: current,
         version,
         backends: to.as_deref().map(record::backends).unwrap_or_default(),
+        take_over: false,
         since: record::text(SystemTime::now()),
     });
     if let Some(write) = wish.shift {
@@ -344,7 +369,10 @@ fn owned(service: &ObjectName, text: &str) -> String {
     let text = text.replace('\n', " ");
     format!(
         "HTTPRoute {namespace}/{name} was changed with another tool, whose it is now ({text}); go on with that tool, or \
-         take the split away (weft traffic delete {} -n {namespace}) and set it again",
+         take it back with the weights (weft traffic set {} -n {namespace} --take-over BACKEND=WEIGHT...)",
         service.name
     )
 }
+
+#[cfg(test)]
+mod tests;
