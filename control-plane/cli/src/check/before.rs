@@ -114,19 +114,22 @@ async fn gateway_api(cluster: &Cluster, findings: &mut Findings) {
     }
 }
 
-/// What namespaces forbid, and who else is there.
 async fn namespaces(cluster: &Cluster, findings: &mut Findings) {
-    let topic = "pod security";
     let all: Api<Namespace> = Api::all(cluster.client.clone());
-    let all = match within(all.list(&ListParams::default())).await {
-        Ok(all) => all.items,
-        Err(error) => return findings.untold(topic, &error),
-    };
+    match within(all.list(&ListParams::default())).await {
+        Ok(all) => labelled(&all.items, findings),
+        Err(error) => findings.untold("pod security", &error),
+    }
+}
+
+/// What namespaces with sidecars forbid, and who else is there.
+pub(super) fn labelled(all: &[Namespace], findings: &mut Findings) {
+    let topic = "pod security";
     let label = |namespace: &Namespace, key: &str| {
         namespace.metadata.labels.as_ref().and_then(|labels| labels.get(key).cloned()).unwrap_or_default()
     };
     let mut forbidding = Vec::new();
-    for namespace in &all {
+    for namespace in all {
         let enforced = label(namespace, "pod-security.kubernetes.io/enforce");
         let injected = label(namespace, "weft.dev/inject") == "enabled";
         let name = namespace.metadata.name.clone().unwrap_or_default();

@@ -30,6 +30,34 @@ fn dates_of_http_are_read() {
 }
 
 #[test]
+fn namespaces_that_refuse_pods_with_sidecars_are_named() {
+    let namespace = |name: &str, labels: &[(&str, &str)]| {
+        let labels: serde_json::Map<_, _> =
+            labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        let value = serde_json::json!({"metadata": {"name": name, "labels": labels}});
+        serde_json::from_value::<k8s_openapi::api::core::v1::Namespace>(value).unwrap()
+    };
+    let (inject, enforce) = (("weft.dev/inject", "enabled"), "pod-security.kubernetes.io/enforce");
+    let mut findings = Findings::default();
+    let refusing = [
+        namespace("shop", &[inject, (enforce, "baseline")]),
+        namespace("free", &[inject, (enforce, "privileged")]),
+        namespace("bank", &[inject, (enforce, "restricted")]),
+    ];
+    before::labelled(&refusing, &mut findings);
+    let [finding] = findings.0.as_slice() else { panic!("{findings:?}") };
+    assert_eq!(finding.state, State::Bad);
+    assert!(finding.found.contains("in shop (baseline), bank (restricted): weft-init needs NET_ADMIN"), "{finding:?}");
+    assert_eq!(finding.docs.as_deref(), Some(format!("{DOCS}#pod-security").as_str()));
+    let allowing = [
+        namespace("without", &[(enforce, "restricted")]),
+        namespace("out", &[("weft.dev/inject", "disabled"), (enforce, "restricted")]),
+        namespace("warned", &[inject, ("pod-security.kubernetes.io/warn", "restricted")]),
+    ];
+    assert_eq!(states(|findings| before::labelled(&allowing, findings)), [State::Good]);
+}
+
+#[test]
 fn certificates_are_told_before_they_end() {
     let now = SystemTime::now();
     let day = Duration::from_secs(86_400);
