@@ -25,6 +25,8 @@ const TOKEN_SECONDS: u32 = 3600;
 /// proxy's to explain in its log; a restart would only hide it.
 const STARTUP_PERIOD_SECONDS: u32 = 1;
 const STARTUP_FAILURES: u32 = 300;
+/// Where iptables-legacy can lock, with a read-only root file system: the pod's shared memory is always writable.
+const IPTABLES_LOCK: &str = "/dev/shm/weft-init.lock";
 /// Worker threads where no CPU limit says how many.
 const WORKERS_WITHOUT_LIMIT: u8 = 2;
 /// How long a container waits for the proxy beside it where the kubelet can't.
@@ -84,12 +86,18 @@ impl Parts<'_> {
             skipped.into_iter().filter(|(_, list)| !list.is_empty()).map(|(flag, list)| format!("--{flag}={list}")),
         );
         let mut container = self.container(INIT_CONTAINER, json!(args));
-        // Root, since Kubernetes gives capabilities to no other user; and nothing of it but what nftables needs.
+        let mut capabilities = vec!["NET_ADMIN"];
+        if options.iptables_legacy {
+            capabilities.push("NET_RAW");
+            // It takes a lock, which is a file, and the root file system is read-only.
+            container.insert("env".to_owned(), json!([{"name": "XTABLES_LOCKFILE", "value": IPTABLES_LOCK}]));
+        }
+        // Root, since Kubernetes gives capabilities to no other user; and nothing of it but what the rules need.
         container.insert(
             "securityContext".to_owned(),
             json!({
                 "allowPrivilegeEscalation": false,
-                "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]},
+                "capabilities": {"add": capabilities, "drop": ["ALL"]},
                 "privileged": false,
                 "readOnlyRootFilesystem": true,
                 "runAsGroup": 0,

@@ -16,10 +16,11 @@ mod parse;
 /// The annotations that are no options.
 const OTHERS: [&str; 4] = ["inject", "status", "proxy-version", "undo"];
 /// All options, by their names without `weft.dev/`.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "access-log",
     "drain-grace",
     "hold-until-ready",
+    "iptables-legacy",
     "log-format",
     "log-level",
     "mtls",
@@ -60,6 +61,8 @@ pub(super) struct Options {
     pub(super) skip_inbound_ports: Vec<u16>,
     pub(super) skip_outbound_cidrs: Vec<String>,
     pub(super) skip_inbound_cidrs: Vec<String>,
+    /// Whether the rules may be installed by iptables-legacy, which needs a capability more.
+    pub(super) iptables_legacy: bool,
     /// Whether the application's containers start only when the proxy is ready.
     pub(super) hold_until_ready: bool,
     /// How long containers wait before they end, so that everybody learns that they will; whole seconds.
@@ -222,6 +225,7 @@ impl Reader<'_> {
             skip_inbound_ports: self.optional("skip-inbound-ports", parse::ports).unwrap_or_default(),
             skip_outbound_cidrs: self.optional("skip-outbound-cidrs", parse::networks).unwrap_or_default(),
             skip_inbound_cidrs: self.optional("skip-inbound-cidrs", parse::networks).unwrap_or_default(),
+            iptables_legacy: self.optional("iptables-legacy", parse::boolean).unwrap_or(false),
             hold_until_ready: self.optional("hold-until-ready", parse::boolean).unwrap_or(true),
             pre_stop_sleep: self.optional("pre-stop-sleep", parse::whole_seconds).unwrap_or(Duration::from_secs(5)),
             drain_grace: self.optional("drain-grace", parse::duration),

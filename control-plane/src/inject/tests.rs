@@ -121,6 +121,7 @@ fn all_wrong_annotations_are_told_at_once_with_what_is_allowed() {
         "weft.dev/skip-outbound-ports": "80,http",
         "weft.dev/skip-inbound-cidrs": "10.0.0.0/33",
         "weft.dev/hold-until-ready": "yes",
+        "weft.dev/iptables-legacy": "1",
         "weft.dev/pre-stop-sleep": "1500ms",
         "weft.dev/drain-grace": "2h",
         "weft.dev/trace-sampling": "10",
@@ -137,6 +138,7 @@ fn all_wrong_annotations_are_told_at_once_with_what_is_allowed() {
         r#"weft.dev/skip-outbound-ports: "80,http" is not a list of ports"#,
         r#"weft.dev/skip-inbound-cidrs: "10.0.0.0/33" is not a list of networks"#,
         r#"weft.dev/hold-until-ready: "yes" is not one of true, false"#,
+        r#"weft.dev/iptables-legacy: "1" is not one of true, false"#,
         r#"weft.dev/pre-stop-sleep: "1500ms" is not a duration in whole seconds"#,
         r#"weft.dev/drain-grace: "2h" is not a duration"#,
         r#"weft.dev/trace-sampling: "10" is not a share"#,
@@ -202,6 +204,19 @@ fn the_pod_wins_over_its_namespace_and_that_over_the_mesh() {
     namespace.annotations.insert("weft.dev/log-level".to_owned(), "warn".to_owned());
     assert_eq!(level(&plain(), &namespace), "warn");
     assert_eq!(level(&annotated(json!({"weft.dev/log-level": "debug"})), &namespace), "debug");
+}
+
+#[test]
+fn weft_init_may_open_raw_sockets_only_where_iptables_legacy_is_allowed() {
+    let init = |pod: &Value| pod_of(run(pod, &settings()))["spec"]["initContainers"][0].clone();
+    let added = |container: &Value| container["securityContext"]["capabilities"]["add"].clone();
+    let plain = init(&plain());
+    assert_eq!((added(&plain), plain.get("env")), (json!(["NET_ADMIN"]), None));
+    assert_eq!(init(&annotated(json!({"weft.dev/iptables-legacy": "false"}))), plain);
+    let legacy = init(&annotated(json!({"weft.dev/iptables-legacy": "true"})));
+    assert_eq!(added(&legacy), json!(["NET_ADMIN", "NET_RAW"]));
+    assert_eq!(legacy["env"], json!([{"name": "XTABLES_LOCKFILE", "value": "/dev/shm/weft-init.lock"}]));
+    assert_eq!(legacy["securityContext"]["readOnlyRootFilesystem"], json!(true));
 }
 
 #[test]

@@ -117,10 +117,15 @@ fn says(said: &str, parts: &[&str]) -> bool {
 pub(super) fn advice(said: &str) -> &'static str {
     let says = |parts: &[&str]| says(said, parts);
     if says(&NO_PRIVILEGE) {
-        "\nThe rules need CAP_NET_ADMIN in the pod's network namespace (iptables-legacy CAP_NET_RAW, too): run as root, and \
-         give the init container securityContext.capabilities.add [NET_ADMIN]"
+        "\nThe rules need CAP_NET_ADMIN in the pod's network namespace: run as root, and give the init container \
+         securityContext.capabilities.add [NET_ADMIN]. iptables-legacy, for kernels without nf_tables, needs CAP_NET_RAW, \
+         too: annotate the pod with weft.dev/iptables-legacy: \"true\""
+    } else if says(&["unable to initialize table"]) {
+        // What iptables-legacy-restore says of both.
+        "\nWithout CAP_NET_RAW iptables-legacy can't open its socket: annotate the pod with weft.dev/iptables-legacy: \"true\". \
+         Or the kernel lacks a module: on the node, modprobe -a iptable_nat ip6table_nat xt_REDIRECT xt_owner xt_mark xt_addrtype"
     } else if says(&["xtables lock", "xtables.lock"]) {
-        "\nAnother program holds iptables' lock, or /run is read-only: try again, or mount an emptyDir on /run"
+        "\nAnother program holds iptables' lock, or /run is read-only: try again, or name another file by XTABLES_LOCKFILE"
     } else if says(&["Table does not exist", "can't initialize", "No chain/target/match", "Couldn't load"]) {
         "\nThe kernel lacks a module. On the node: modprobe -a iptable_nat ip6table_nat xt_REDIRECT xt_owner xt_mark \
          xt_addrtype; or try --backend nft"

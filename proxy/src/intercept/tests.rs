@@ -87,8 +87,9 @@ fn says_what_is_missing() {
         ("Error: Could not process rule: Operation not permitted", "NET_ADMIN"),
         ("iptables-restore v1.8.9 (legacy): can't initialize iptables table `nat': Permission denied", "NET_ADMIN"),
         ("iptables v1.8.9 (legacy): can't initialize iptables table `nat': Table does not exist", "iptable_nat"),
+        ("iptables-restore v1.8.9 (legacy): iptables-restore: unable to initialize table 'nat'", "CAP_NET_RAW"),
         ("Error: Could not process rule: No such file or directory", "nft_fib_inet"),
-        ("Fatal: can't open lock file /run/xtables.lock: Read-only file system", "emptyDir on /run"),
+        ("Fatal: can't open lock file /run/xtables.lock: Read-only file system", "XTABLES_LOCKFILE"),
     ] {
         assert!(feed::advice(said).contains(advice), "{said}: {}", feed::advice(said));
     }
