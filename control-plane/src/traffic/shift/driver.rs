@@ -393,3 +393,6 @@ impl Shift {
 fn worse<'a>(plan: &Plan, seen: &'a Seen) -> &'a Figures {
     if plan.limits.exceeded(&seen.figures).is_some() { &seen.figures } else { &seen.recent }
 }
+
+#[cfg(test)]
+mod tests;
