@@ -24,7 +24,8 @@ help:
 	@echo '             unattended: make demo ARGS="--duration 15s -o json"'
 	@echo 'make test    all tests, from single functions to whole meshes; one file: make test ARGS="--test worlds -- NAME"'
 	@echo 'make test-kube'
-	@echo '             Weft on a real Kubernetes cluster, built and started here: needs root, go and runc'
+	@echo '             Weft on a real Kubernetes cluster, built and started here: needs root, go and runc;'
+	@echo '             on one that is there already, for a throw: KUBECONFIG=... WEFT_IMAGE=REPOSITORY:TAG make test-kube'
 	@echo 'make parity  the same requests to Weft and to Envoy, and what each makes of them'
 	@echo 'make scale   how far one control plane goes, against its targets: minutes, on a machine that does nothing else'
 	@echo '             small and quick: make scale ARGS="--untimed --services 100 --proxies 50 --changes 20 --grow-to 1000"'
@@ -47,12 +48,18 @@ test: PACKAGES += iptables
 test: build $(ENVOY)
 	$(CARGO) test --release --workspace $(ARGS)
 
-# Kubernetes itself is built once, into a folder outside of the tree.
+# Kubernetes itself is built once, into a folder outside of the tree; not where KUBECONFIG names a cluster.
 .PHONY: test-kube
+ifeq ($(KUBECONFIG),)
 test-kube: PROGRAMS += runc openssl
 test-kube: PACKAGES += runc openssl
+else
+# Nothing of a node runs here; and the trials run in another folder.
+test-kube: PROGRAMS :=
+test-kube: export KUBECONFIG := $(subst $() ,:,$(abspath $(subst :, ,$(KUBECONFIG))))
+endif
 test-kube: build
-	@WEFT_KUBE="$$(tests/kube/build)" && export WEFT_KUBE && \
+	@WEFT_KUBE="$$(tests/kube/build $(if $(KUBECONFIG),clients))" && export WEFT_KUBE && \
 	    $(CARGO) test --quiet --release --workspace --test kube -- $(ARGS)
 
 .PHONY: scale

@@ -1,82 +1,109 @@
-//! The cluster: started once, shared by the trials of a program.
+//! What a cluster is to the trials, whichever way there is one: an API server, `kubectl`, `helm` and `weft`, images, pods.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DynamicObject};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use kube::api::Api;
 use kube::{Client, Config};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use parking_lot::Mutex;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::process::Command;
 use tokio::sync::OnceCell;
-use weft_cli::world::{self, Netns, Process, World, wait_until};
+use weft_cli::world::{World, proxy_program, wait_until};
 
-use super::certificates::Certificates;
-use super::components::{self, API_SERVICE, HOST, NODE, Places};
-use super::image::{self, succeed};
-use super::{mesh, node};
+use super::built::Built;
+use super::existing::Existing;
+use super::image::{Images, succeed};
+use super::mesh;
 
-const READY: Duration = Duration::from_secs(90);
+/// How long something of the cluster may take to become ready.
+pub(super) const READY: Duration = Duration::from_secs(90);
 
-/// A cluster of one node. It goes with its world.
+/// A cluster, shared by the trials of a program.
 pub struct Cluster {
-    world: World,
-    places: Places,
+    way: Way,
     client: Client,
-    api_server: Mutex<Process>,
+    images: Images,
+    /// The programs that `tests/kube/build` has built.
+    programs: PathBuf,
+    folder: PathBuf,
     /// Whether Weft is installed, or why it could not be.
     mesh: OnceCell<Result<(), String>>,
-    /// Whatever else runs; killed when dropped.
-    _processes: Vec<Process>,
 }
 
+/// Where the cluster comes from.
+enum Way {
+    Built(Box<Built>),
+    Existing(Existing),
+}
+
+/// Why a trial can't be made on a cluster that was there already.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotPossible(&'static str);
+
+/// Both directions of a forwarded port.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
 impl Cluster {
-    /// Starts everything and waits until the node is ready. Must be called on a thread inside the world's switch.
+    /// Builds a cluster inside a world. Must be called on a thread inside the world's switch.
     ///
     /// # Errors
     /// Where a program is missing or does not become ready; with the logs' ends.
-    pub async fn start(world: World) -> Result<Self> {
-        let places = places(&world)?;
-        prepare_network().await?;
-        let start = |name: &str, mut command: Command| world.start_process(world.switch(), name, &mut command);
-        let etcd = start("etcd", components::etcd(&places))?;
-        let api_server = start("kube-apiserver", components::api_server(&places)?)?;
-        let containerd = start("containerd", node::containerd(&places, image::PAUSE)?)?;
-        wait_until("containerd", READY, async || {
-            ensure!(node::socket(&places).exists(), "its socket is not there");
-            Ok(())
-        })
-        .await?;
-        let images = async { image::import(&places).await.context("make the images that pods run") };
-        let client = client(&places).await?;
-        let cluster = async {
-            api_server_ready(&client).await?;
-            let others = [
-                start("kube-controller-manager", components::controller_manager(&places))?,
-                start("kube-scheduler", components::scheduler(&places))?,
-                start("kube-proxy", components::service_proxy(&places)?)?,
-                start("dns", components::dns(&places)?)?,
-                start("kubelet", node::kubelet(&places)?)?,
-            ];
-            node_ready(&client).await?;
-            anyhow::Ok(others)
-        };
-        let ((), others) = tokio::try_join!(images, cluster)?;
-        let processes = others.into_iter().chain([etcd, containerd]).collect();
-        Ok(Self {
-            world,
-            places,
-            client,
-            api_server: Mutex::new(api_server),
-            mesh: OnceCell::new(),
-            _processes: processes,
-        })
+    pub(super) async fn build(world: World) -> Result<Self> {
+        let (folder, programs) = (world.folder().to_owned(), programs()?);
+        let built = Built::start(world, &programs).await?;
+        let (client, images) = (built.client(), Images::of_built());
+        Ok(Self { way: Way::Built(Box::new(built)), client, images, programs, folder, mesh: OnceCell::new() })
+    }
+
+    /// Takes the cluster that `KUBECONFIG` names.
+    ///
+    /// # Errors
+    /// Where it does not answer, or can't be used; with what to do about it.
+    pub(super) async fn take(folder: &Path) -> Result<Self> {
+        let (images, programs) = (Images::of_environment()?, programs()?);
+        let client = Client::try_from(Config::from_kubeconfig(&<_>::default()).await.context("read KUBECONFIG")?)?;
+        let existing = Existing::look(&client, &programs).await?;
+        let (way, folder) = (Way::Existing(existing), folder.to_owned());
+        Ok(Self { way, client, images, programs, folder, mesh: OnceCell::new() })
+    }
+
+    /// The cluster's own processes and networks. A trial that needs them asks for them first of all.
+    ///
+    /// # Errors
+    /// [`NotPossible`] on a cluster that was there already.
+    pub fn built(&self) -> Result<&Built> {
+        match &self.way {
+            Way::Built(built) => Ok(built),
+            Way::Existing(_) => Err(NotPossible("it reaches into the node's processes and networks").into()),
+        }
+    }
+
+    /// Makes sure that the definitions of the Gateway API may be taken away, for a while.
+    ///
+    /// # Errors
+    /// [`NotPossible`] where they were there before.
+    pub fn may_take_definitions_away(&self) -> Result<()> {
+        match &self.way {
+            Way::Existing(existing) if existing.had_gateway_api() => {
+                Err(NotPossible("it takes away definitions of the Gateway API, which the cluster had before").into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes away all that was made in a cluster that was there already. (One that was built goes as a whole.)
+    pub(super) async fn clear(&self) -> Result<()> {
+        match &self.way {
+            Way::Built(_) => Ok(()),
+            Way::Existing(existing) => existing.take_away(self).await,
+        }
     }
 
     /// Installs the Gateway API and Weft, unless that has been done.
@@ -88,15 +115,21 @@ impl Cluster {
         self.mesh.get_or_init(install).await.clone().map_err(anyhow::Error::msg)
     }
 
-    /// Installs the Gateway API's definitions.
+    /// Installs the Gateway API's definitions, unless they came with the cluster.
     ///
     /// # Errors
     /// Where the API server refuses them.
     pub async fn gateway_api(&self) -> Result<()> {
-        let definitions = self.programs().join("gateway-api/config/crd/experimental");
-        let path = definitions.to_str().context("a path that is not UTF-8")?;
-        let applied = self.kubectl(["apply", "--server-side", "-k", path]).await;
+        if matches!(&self.way, Way::Existing(existing) if existing.had_gateway_api()) {
+            return Ok(());
+        }
+        let path = self.gateway_api_folder();
+        let applied = succeed(self.command("kubectl").args(["apply", "--server-side", "-k"]).arg(path)).await;
         applied.context("install the Gateway API").map(drop)
+    }
+
+    pub(super) fn gateway_api_folder(&self) -> PathBuf {
+        self.programs.join("gateway-api/config/crd/experimental")
     }
 
     /// How the pods are, and what the control plane logged last.
@@ -108,33 +141,57 @@ impl Cluster {
         [pods, logs].map(|said| said.unwrap_or_else(|error| error.to_string())).join("\n")
     }
 
-    /// A line for the shell that leads into the cluster's namespaces, with `kubectl` and `helm` on the path.
+    /// What people type to use the cluster while it is held.
     pub fn how_to_enter(&self) -> String {
-        format!(
-            "==> as root: nsenter --all --target $(pgrep -n kube-apiserver) env KUBECONFIG={} PATH={}:$PATH bash",
-            self.kubeconfig().display(),
-            self.programs().display()
-        )
+        match &self.way {
+            Way::Built(built) => built.how_to_enter(&self.images),
+            Way::Existing(_) => "==> the cluster of KUBECONFIG has Weft in it, until Ctrl-C takes it away".to_owned(),
+        }
     }
 
-    /// The world that the cluster is in.
-    pub fn world(&self) -> &World {
-        &self.world
+    /// A folder for files of a run. It goes at its end.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
-    /// A client that may do everything. It must be used on a thread inside the world's switch.
+    /// A client that may do everything. It must be used on the thread of the trials.
     pub fn client(&self) -> Client {
         self.client.clone()
     }
 
-    /// The path of a kubeconfig by which one may do everything.
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.places.kubeconfig()
+    /// The folder with the programs, and with the Gateway API's files in `gateway-api`.
+    pub fn programs(&self) -> &Path {
+        &self.programs
     }
 
-    /// The folder with the cluster's programs, and with the Gateway API's files in `gateway-api`.
-    pub fn programs(&self) -> &Path {
-        &self.places.programs
+    /// The repository and the tag of Weft's image in the cluster.
+    pub fn weft_image(&self) -> (&str, &str) {
+        (&self.images.weft.0, &self.images.weft.1)
+    }
+
+    /// The name of the image of an application, `echo` or `standin`.
+    pub fn image(&self, application: &str) -> String {
+        self.images.application(application)
+    }
+
+    fn kubeconfig(&self) -> OsString {
+        match &self.way {
+            Way::Built(built) => built.kubeconfig().into(),
+            Way::Existing(existing) => existing.kubeconfig().to_owned(),
+        }
+    }
+
+    /// A command that knows the cluster by its environment: `kubectl`, `helm`, or the path of another program.
+    pub fn command(&self, program: &str) -> Command {
+        let path = if program.contains('/') { program.into() } else { self.programs.join(program) };
+        let mut command = Command::new(path);
+        let search = format!("{}:{}", self.programs.display(), std::env::var("PATH").unwrap_or_default());
+        command.env("KUBECONFIG", self.kubeconfig()).env("PATH", search).kill_on_drop(true);
+        if let Way::Built(_) = self.way {
+            // Elsewhere it has what the kubeconfig's own programs log in with.
+            command.env("HOME", &self.folder);
+        }
+        command
     }
 
     /// Runs `kubectl`; gives what it prints.
@@ -145,30 +202,49 @@ impl Cluster {
         succeed(self.command("kubectl").args(arguments)).await
     }
 
-    /// Applies manifests, YAML, by server-side apply.
-    ///
-    /// # Errors
-    /// Where the API server or a webhook refuses; with what it says.
-    pub async fn apply(&self, yaml: &str) -> Result<String> {
-        let mut command = self.command("kubectl");
-        command.args(["apply", "--server-side", "--force-conflicts", "-f", "-"]);
-        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
-        let mut child = command.stderr(std::process::Stdio::piped()).spawn().context("cannot start kubectl")?;
-        let mut input = child.stdin.take().context("kubectl has no input")?;
-        input.write_all(yaml.as_bytes()).await?;
-        drop(input);
-        let output = child.wait_with_output().await?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "kubectl apply: {said}");
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned() + &said)
-    }
-
     /// Runs `helm`; gives what it prints.
     ///
     /// # Errors
     /// Where it fails; with what it says.
     pub async fn helm<const N: usize>(&self, arguments: [&str; N]) -> Result<String> {
         succeed(self.command("helm").args(arguments)).await
+    }
+
+    /// Runs `weft`, the program under test, with nothing but the cluster's kubeconfig; gives what it prints.
+    ///
+    /// # Errors
+    /// Where it fails; with what it says.
+    pub async fn weft<const N: usize>(&self, arguments: [&str; N]) -> Result<String> {
+        let program = proxy_program()?.with_file_name("weft");
+        let program = program.to_str().context("a path that is not UTF-8")?;
+        succeed(self.command(program).args(arguments)).await
+    }
+
+    /// Runs `kubectl` with manifests, YAML or JSON, as its input; gives what it prints, and what it says beside.
+    ///
+    /// # Errors
+    /// Where the API server or a webhook refuses; with what it says.
+    pub async fn feed<const N: usize>(&self, arguments: [&str; N], manifests: &str) -> Result<(String, String)> {
+        let mut command = self.command("kubectl");
+        command.args(arguments).args(["-f", "-"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("cannot start kubectl")?;
+        let mut input = child.stdin.take().context("kubectl has no input")?;
+        input.write_all(self.images.name_in(manifests).as_bytes()).await?;
+        drop(input);
+        let output = child.wait_with_output().await?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "kubectl {arguments:?}: {said}");
+        Ok((String::from_utf8_lossy(&output.stdout).into_owned(), said))
+    }
+
+    /// Applies manifests, YAML, by server-side apply; gives what `kubectl` prints and says.
+    ///
+    /// # Errors
+    /// Where the API server or a webhook refuses; with what it says.
+    pub async fn apply(&self, manifests: &str) -> Result<String> {
+        let (printed, said) = self.feed(["apply", "--server-side", "--force-conflicts"], manifests).await?;
+        Ok(printed + &said)
     }
 
     /// Runs a command in a container; gives what it prints.
@@ -187,14 +263,15 @@ impl Cluster {
         succeed(&mut kubectl).await
     }
 
-    /// A command that knows the cluster by its environment: `kubectl`, `helm`, or the path of another program.
-    pub fn command(&self, program: &str) -> tokio::process::Command {
-        let path = if program.contains('/') { program.into() } else { self.places.programs.join(program) };
-        let mut command = tokio::process::Command::new(path);
-        let search = format!("{}:{}", self.programs().display(), std::env::var("PATH").unwrap_or_default());
-        command.env("KUBECONFIG", self.kubeconfig()).env("HOME", &self.places.folder).env("PATH", search);
-        command.kill_on_drop(true);
-        command
+    /// A connection to a port of a pod, through the API server.
+    ///
+    /// # Errors
+    /// Where there is no such pod, or it can't be reached.
+    pub async fn forward(&self, namespace: &str, pod: &str, port: u16) -> Result<Box<dyn Stream>> {
+        let pods: Api<Pod> = Api::namespaced(self.client(), namespace);
+        let forwarded = pods.portforward(pod, &[port]).await;
+        let mut forwarded = forwarded.with_context(|| format!("forward port {port} of {namespace}/{pod}"))?;
+        Ok(Box::new(forwarded.take_stream(port).context("the port was not forwarded")?))
     }
 
     /// Waits until a pod is ready; gives it.
@@ -219,78 +296,26 @@ impl Cluster {
         }
     }
 
-    /// A handle on a running pod of the cluster, for clients and applications of this process inside of it.
-    ///
-    /// # Errors
-    /// Where none of its processes is found.
-    pub async fn enter(&self, namespace: &str, name: &str) -> Result<world::Pod> {
-        let pod = Api::<Pod>::namespaced(self.client(), namespace).get(name).await?;
-        let uid = pod.metadata.uid.context("the pod has no uid")?;
-        let address = pod.status.and_then(|status| status.pod_ip).context("the pod has no address")?;
-        let process = *processes_of(&uid)?.first().context("none of its processes is found")?;
-        self.world.adopt(Netns::of_process(process)?, namespace, name, address.parse()?)
-    }
-
-    /// Kills every process of a pod at once (SIGKILL), as when its node loses power, and deletes the pod.
-    ///
-    /// # Errors
-    /// Where there is no such pod.
-    pub async fn kill(&self, namespace: &str, name: &str) -> Result<()> {
-        let pod = Api::<Pod>::namespaced(self.client(), namespace).get(name).await?;
-        let uid = pod.metadata.uid.context("the pod has no uid")?;
-        for id in processes_of(&uid)? {
-            // It may be gone with another one.
-            let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
-        }
-        self.kubectl(["delete", "pod", "-n", namespace, name, "--grace-period=0", "--force"]).await.map(drop)
-    }
-
-    /// Ends the API server at once.
-    ///
-    /// # Errors
-    /// Where the kernel does not end it.
-    pub async fn stop_api_server(&self) -> Result<()> {
-        let running = self.api_server.lock().clone();
-        running.kill().await
-    }
-
-    /// Starts the API server (again), over the same state, and waits until it answers.
-    ///
-    /// # Errors
-    /// Where it does not become ready.
-    pub async fn start_api_server(&self) -> Result<()> {
-        let mut command = components::api_server(&self.places)?;
-        let started = self.world.start_process(self.world.switch(), "kube-apiserver", &mut command)?;
-        *self.api_server.lock() = started;
-        api_server_ready(&self.client).await
-    }
-
     /// Makes a namespace with the service account `default`.
     ///
     /// # Errors
-    /// Where the controller manager does not make the account.
+    /// Where the controller manager does not make the account, or the namespace was there before the run.
     pub async fn namespace(&self, name: &str, labels: &str) -> Result<()> {
+        if let Way::Existing(existing) = &self.way {
+            existing.claim(name)?;
+        }
         let yaml = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{{labels}}}}}\n");
         self.apply(&yaml).await?;
-        let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::namespaced(self.client(), name);
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client(), name);
         wait_until("the service account `default`", READY, async || Ok(accounts.get("default").await?)).await?;
         Ok(())
     }
+}
 
-    /// Any object, by its kind.
-    ///
-    /// # Errors
-    /// Where the API server doesn't have it.
-    pub async fn get(&self, version: &str, kind: &str, namespace: Option<&str>, name: &str) -> Result<DynamicObject> {
-        let (group, version) = version.split_once('/').unwrap_or(("", version));
-        let resource = kube::core::GroupVersionKind::gvk(group, version, kind);
-        let (resource, _) = kube::discovery::pinned_kind(&self.client, &resource).await?;
-        let api: Api<DynamicObject> = match namespace {
-            Some(namespace) => Api::namespaced_with(self.client(), namespace, &resource),
-            None => Api::all_with(self.client(), &resource),
-        };
-        Ok(api.get(name).await?)
-    }
+/// The folder with the programs that `tests/kube/build` has built.
+fn programs() -> Result<PathBuf> {
+    let folder = std::env::var_os("WEFT_KUBE").map(PathBuf::from);
+    folder.context("WEFT_KUBE is not set; it names the folder that tests/kube/build prints: run `make test-kube`")
 }
 
 /// Whether a pod says that it is ready.
@@ -298,59 +323,4 @@ fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     let going = pod.metadata.deletion_timestamp.is_some();
     !going && conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
-fn places(world: &World) -> Result<Places> {
-    let Some(programs) = std::env::var_os("WEFT_KUBE") else {
-        bail!("WEFT_KUBE is not set; it names the folder that tests/kube/build prints: run `make test-kube`");
-    };
-    let folder = world.folder().join("kube");
-    std::fs::create_dir_all(&folder)?;
-    let addresses: Vec<IpAddr> =
-        [HOST, API_SERVICE, [127, 0, 0, 1]].into_iter().map(|octets| Ipv4Addr::from(octets).into()).collect();
-    Ok(Places { programs: programs.into(), certificates: Certificates::create(&folder, &addresses)?, folder })
-}
-
-/// The switch must have a route to Services for kube-proxy's rules to find what they redirect.
-async fn prepare_network() -> Result<()> {
-    let route = format!("route replace 10.96.0.0/16 dev {}", world::BRIDGE);
-    for arguments in ["route del unreachable 10.96.0.0/16", &route] {
-        succeed(tokio::process::Command::new("ip").args(arguments.split(' '))).await?;
-    }
-    Ok(())
-}
-
-async fn client(places: &Places) -> Result<Client> {
-    let kubeconfig = Kubeconfig::read_from(places.kubeconfig())?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    Ok(Client::try_from(config)?)
-}
-
-async fn api_server_ready(client: &Client) -> Result<()> {
-    wait_until("the API server", READY, async || {
-        let request = http::Request::get("/readyz").body(Vec::new())?;
-        Ok(client.request_text(request).await?)
-    })
-    .await?;
-    Ok(())
-}
-
-async fn node_ready(client: &Client) -> Result<()> {
-    let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client.clone());
-    wait_until("the kubelet's node", READY, async || {
-        let node = nodes.get(NODE).await?;
-        let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
-        let ready = conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-        ensure!(ready, "it is not ready: {conditions:?}");
-        Ok(())
-    })
-    .await
-}
-
-/// The processes of the pod with this uid: their cgroups' paths name it.
-fn processes_of(uid: &str) -> Result<Vec<i32>> {
-    let processes = std::fs::read_dir("/proc").context("cannot read /proc")?.flatten();
-    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let of_pod = |id: &i32| std::fs::read_to_string(format!("/proc/{id}/cgroup")).is_ok_and(|text| text.contains(uid));
-    Ok(ids.filter(of_pod).collect())
 }

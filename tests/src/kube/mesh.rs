@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::cluster::Cluster;
-use super::image::WEFT_IMAGE;
+use super::image::succeed;
 
 /// The namespace of the control plane.
 pub const SYSTEM_NAMESPACE: &str = "weft-system";
@@ -30,15 +30,15 @@ impl Mesh {
     /// # Errors
     /// Where it does not become ready; with what the cluster says.
     pub async fn install(cluster: &Cluster, values: &[&str]) -> Result<()> {
-        let ((repository, tag), limit) = (WEFT_IMAGE, format!("{}s", INSTALL.as_secs()));
+        let ((repository, tag), limit) = (cluster.weft_image(), format!("{}s", INSTALL.as_secs()));
         let mut helm = cluster.command("helm");
         helm.args(["upgrade", "--install", RELEASE]).arg(Self::chart());
         helm.args(["--namespace", SYSTEM_NAMESPACE, "--create-namespace", "--wait", "--timeout", &limit]);
-        helm.args(["--set", &format!("image.repository={repository},image.tag={tag},image.pullPolicy=Never")]);
+        helm.args(["--set", &format!("image.repository={repository},image.tag={tag}")]);
         for value in values {
             helm.args(["--set", value]);
         }
-        match super::image::succeed(&mut helm).await {
+        match succeed(&mut helm).await {
             Ok(_) => Ok(()),
             Err(error) => {
                 let said = cluster.kubectl(["describe", "pods", "-n", SYSTEM_NAMESPACE]).await.unwrap_or_default();

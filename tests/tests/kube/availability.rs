@@ -30,9 +30,10 @@ async fn leader_now(cluster: &Cluster) -> Result<String> {
 }
 
 async fn load(cluster: &Cluster) -> Result<Load> {
+    let built = cluster.built()?;
     deploy(cluster, "api", 1, "").await?;
     let web = deploy(cluster, "web", 1, "").await?;
-    let web = cluster.enter(NAMESPACE, &web).await?;
+    let web = built.enter(NAMESPACE, &web).await?;
     Ok(Load::start(&web, service_address(cluster, "api", 80).await?, 2))
 }
 
@@ -46,7 +47,7 @@ async fn leader(cluster: Arc<Cluster>) -> Result<()> {
     load.more(100).await?.nothing_lost()?;
     let first = leader_now(&cluster).await?;
     let begin = Instant::now();
-    cluster.kill(SYSTEM_NAMESPACE, &first).await?;
+    cluster.built()?.kill(SYSTEM_NAMESPACE, &first).await?;
     wait_until("another leader", Duration::from_secs(45), async || {
         let now = leader_now(&cluster).await?;
         ensure!(now != first, "it is still {now}");
@@ -60,12 +61,13 @@ async fn leader(cluster: Arc<Cluster>) -> Result<()> {
 }
 
 async fn replica(cluster: Arc<Cluster>) -> Result<()> {
+    let built = cluster.built()?;
     control_ready(&cluster).await?;
     let web = deploy(&cluster, "web", 1, "").await?;
     let pods = cluster.kubectl(["get", "pods", "-n", SYSTEM_NAMESPACE, "-l", CONTROL, "-o", "name"]).await?;
     ensure!(pods.lines().count() >= 2, "there are not two replicas: {pods}");
     for pod in pods.lines() {
-        cluster.kill(SYSTEM_NAMESPACE, pod.strip_prefix("pod/").context("no pod")?).await?;
+        built.kill(SYSTEM_NAMESPACE, pod.strip_prefix("pod/").context("no pod")?).await?;
         let begin = Instant::now();
         // It has noticed by then, if it was this one's stream.
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -86,10 +88,10 @@ const CONTROL: &str = "app.kubernetes.io/name=weft-control";
 async fn api_server(cluster: Arc<Cluster>) -> Result<()> {
     let mut load = load(&cluster).await?;
     load.more(100).await?.nothing_lost()?;
-    cluster.stop_api_server().await?;
+    cluster.built()?.stop_api_server().await?;
     tokio::time::sleep(Duration::from_secs(8)).await;
     load.more(200).await?.nothing_lost()?;
-    cluster.start_api_server().await?;
+    cluster.built()?.start_api_server().await?;
     load.more(200).await?.nothing_lost()?;
     cluster.kubectl(["scale", "-n", NAMESPACE, "deployment/api", "--replicas=2"]).await?;
     rolled_out(&cluster, "api").await?;

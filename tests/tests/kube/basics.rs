@@ -20,7 +20,6 @@ spec:
   containers:
   - name: echo
     image: weft.test/echo:test
-    imagePullPolicy: Never
     args: [--port=8080]
     readinessProbe: {httpGet: {port: 8080}, periodSeconds: 1}
 ---

@@ -56,7 +56,7 @@ async fn golden(cluster: Arc<Cluster>, name: &str, values: &[&str]) -> Result<()
 async fn valid(cluster: Arc<Cluster>) -> Result<()> {
     let values =
         ["autoscaling.enabled=true", "networkPolicy.enabled=true", "dashboards.enabled=true", "antiAffinity=hard"];
-    let path = cluster.world().folder().join("chart.yaml");
+    let path = cluster.folder().join("chart.yaml");
     std::fs::write(&path, template(&cluster, &values).await?)?;
     cluster.namespace(SYSTEM_NAMESPACE, "").await?;
     let file = path.to_str().context("a path that is not UTF-8")?;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use weft_cli::world::wait_until;
-use weft_tests::kube::{Cluster, SYSTEM_NAMESPACE, Suite, WEFT_IMAGE};
+use weft_tests::kube::{Cluster, SYSTEM_NAMESPACE, Suite};
 
 use crate::LIMIT;
-use crate::traffic::{shop, told, weft};
+use crate::traffic::{shop, told};
 
 /// Comes last: what needs the mesh can't follow.
 pub(crate) fn add_last(suite: &mut Suite) {
@@ -16,18 +16,18 @@ pub(crate) fn add_last(suite: &mut Suite) {
 }
 
 async fn there_and_back(cluster: Arc<Cluster>) -> Result<()> {
-    let (repository, tag) = WEFT_IMAGE;
-    let image = format!("image.repository={repository},image.tag={tag},image.pullPolicy=Never");
-    weft(&cluster, ["install", "--set", &image]).await?;
+    let (repository, tag) = cluster.weft_image();
+    let image = format!("image.repository={repository},image.tag={tag}");
+    cluster.weft(["install", "--set", &image]).await?;
     shop(&cluster).await?;
     told(&cluster, "httproute/dangling", "{.status.parents[0].controllerName}", "weft.dev/mesh-controller").await?;
     wait_until("a split", Duration::from_secs(20), async || {
-        weft(&cluster, ["traffic", "set", "api", "v1=1", "-n", "split"]).await
+        cluster.weft(["traffic", "set", "api", "v1=1", "-n", "split"]).await
     })
     .await?;
-    let said = weft(&cluster, ["uninstall"]).await.err().map(|error| error.to_string()).unwrap_or_default();
+    let said = cluster.weft(["uninstall"]).await.err().map(|error| error.to_string()).unwrap_or_default();
     ensure!(said.contains("--yes"), "it does not ask: {said}");
-    weft(&cluster, ["uninstall", "--yes"]).await?;
+    cluster.weft(["uninstall", "--yes"]).await?;
     wait_until("every trace to be gone", Duration::from_secs(60), async || {
         let kinds =
             "crd,clusterrole,clusterrolebinding,mutatingwebhookconfiguration,validatingwebhookconfiguration,namespace";

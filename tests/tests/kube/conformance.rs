@@ -15,10 +15,10 @@ pub(crate) fn add(suite: &mut Suite) {
 async fn conforms(cluster: Arc<Cluster>) -> Result<()> {
     let program = cluster.programs().join("conformance");
     let mut command = cluster.command(program.to_str().context("a path that is not UTF-8")?);
-    command.args(["-test.v", "-test.timeout=14m"]).current_dir(cluster.world().folder());
+    command.args(["-test.v", "-test.timeout=14m"]).current_dir(cluster.folder());
     let output = command.output().await.context("cannot start the conformance tests")?;
     let text = String::from_utf8_lossy(&output.stdout);
-    std::fs::write(cluster.world().folder().join("conformance.log"), text.as_bytes())?;
+    std::fs::write(cluster.folder().join("conformance.log"), text.as_bytes())?;
 
     let tests: Vec<(&str, &str)> = text.lines().filter_map(outcome).collect();
     // The suite has gateways' tests, too, and leaves them out.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use weft_tests::kube::{Cluster, Suite, WEFT_IMAGE};
+use weft_tests::kube::{Cluster, Suite};
 
 use crate::LIMIT;
 
@@ -13,8 +13,6 @@ pub(crate) fn add(suite: &mut Suite) {
 }
 
 const SECTION: &str = "## On a cluster\n";
-/// What stands in for images that this cluster cannot pull.
-const STAND_IN: &str = "weft.test/standin:test";
 
 async fn followed(cluster: Arc<Cluster>) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -25,12 +23,14 @@ async fn followed(cluster: Arc<Cluster>) -> Result<()> {
     ensure!(script.lines().count() > 8, "there is little to follow:\n{script}");
 
     // The same folders as where people are, but for the images' names.
-    let folder = cluster.world().folder().join("followed");
+    let folder = cluster.folder().join("followed");
     std::fs::create_dir_all(folder.join("docs/examples"))?;
     std::os::unix::fs::symlink(root.canonicalize()?.join("charts"), folder.join("charts"))?;
     let shop = std::fs::read_to_string(root.join("docs/examples/shop.yaml"))?;
+    // What stands in for images that a cluster for tests cannot pull.
+    let stand_in = cluster.image("standin");
     let images = |line: &str| match line.split_once("image: ") {
-        Some((indent, _)) => format!("{indent}image: {STAND_IN}\n"),
+        Some((indent, _)) => format!("{indent}image: {stand_in}\n"),
         None => format!("{line}\n"),
     };
     std::fs::write(folder.join("docs/examples/shop.yaml"), shop.lines().map(images).collect::<String>())?;
@@ -38,7 +38,8 @@ async fn followed(cluster: Arc<Cluster>) -> Result<()> {
     cluster.gateway_api().await?;
     let mut shell = cluster.command("/bin/bash");
     shell.args(["-euxo", "pipefail", "-c", &script]).current_dir(&folder);
-    let output = shell.env("REPOSITORY", WEFT_IMAGE.0).env("TAG", WEFT_IMAGE.1).output().await?;
+    let (repository, tag) = cluster.weft_image();
+    let output = shell.env("REPOSITORY", repository).env("TAG", tag).output().await?;
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{said}");
     ensure!(said.contains("hello from api") && said.contains("spiffe://cluster.local/ns/shop/sa/web"), "{said}");

@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
 use weft_tests::kube::{Cluster, Suite};
 
 use crate::LIMIT;
@@ -192,7 +191,7 @@ spec:
   selector: {matchLabels: {app: deployed}}
   template:
     metadata: {labels: {app: deployed}}
-    spec: {containers: [{name: app, image: 'weft.test/echo:test', imagePullPolicy: Never}]}
+    spec: {containers: [{name: app, image: 'weft.test/echo:test'}]}
 ---
 apiVersion: apps/v1
 kind: StatefulSet
@@ -202,7 +201,7 @@ spec:
   selector: {matchLabels: {app: stateful}}
   template:
     metadata: {labels: {app: stateful}}
-    spec: {containers: [{name: app, image: 'weft.test/echo:test', imagePullPolicy: Never}]}
+    spec: {containers: [{name: app, image: 'weft.test/echo:test'}]}
 ---
 apiVersion: apps/v1
 kind: DaemonSet
@@ -211,7 +210,7 @@ spec:
   selector: {matchLabels: {app: daemon}}
   template:
     metadata: {labels: {app: daemon}}
-    spec: {containers: [{name: app, image: 'weft.test/echo:test', imagePullPolicy: Never}]}
+    spec: {containers: [{name: app, image: 'weft.test/echo:test'}]}
 ---
 apiVersion: batch/v1
 kind: CronJob
@@ -224,7 +223,7 @@ spec:
         metadata: {labels: {app: nightly}}
         spec:
           restartPolicy: Never
-          containers: [{name: app, image: 'weft.test/echo:test', imagePullPolicy: Never, command: [client, --help]}]
+          containers: [{name: app, image: 'weft.test/echo:test', command: [client, --help]}]
 ";
 
 async fn controllers(cluster: Arc<Cluster>) -> Result<()> {
@@ -276,16 +275,6 @@ async fn event(cluster: Arc<Cluster>) -> Result<()> {
 
 /// What would be created: the API server calls the webhooks, and keeps nothing.
 async fn create(cluster: &Cluster, manifest: &str) -> Result<Value> {
-    let mut command = cluster.command("kubectl");
-    command.args(["create", "--dry-run=server", "-o", "json", "-f", "-"]);
-    let piped = std::process::Stdio::piped;
-    let mut child = command.stdin(piped()).stdout(piped()).stderr(piped()).spawn()?;
-    let mut input = child.stdin.take().context("kubectl has no input")?;
-    input.write_all(manifest.as_bytes()).await?;
-    drop(input);
-    let output = child.wait_with_output().await?;
-    if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(serde_json::from_slice(&output.stdout)?)
+    let (pod, _) = cluster.feed(["create", "--dry-run=server", "-o", "json"], manifest).await?;
+    Ok(serde_json::from_str(&pod)?)
 }

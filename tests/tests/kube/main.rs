@@ -8,6 +8,7 @@ use weft_tests::kube::run;
 mod authority;
 mod availability;
 mod basics;
+mod certificates;
 mod chart;
 mod command;
 mod conformance;

@@ -42,7 +42,6 @@ spec:
       containers:
       - name: echo
         image: weft.test/echo:test
-        imagePullPolicy: Never
         args: [--port=8080, --grpc=7070]
         ports: [{{name: http, containerPort: 8080}}]
         readinessProbe: {{httpGet: {{port: http}}, periodSeconds: 1}}
@@ -116,14 +115,15 @@ pub(crate) async fn proxy_metrics(cluster: &Cluster, pod: &str) -> Result<String
 }
 
 async fn strict(cluster: Arc<Cluster>) -> Result<()> {
+    let built = cluster.built()?;
     let pod = deploy(&cluster, "guarded", 1, "weft.dev/mtls: strict").await?;
     let web = deploy(&cluster, "web", 1, "").await?;
     let said = cluster.exec(NAMESPACE, &web, "echo", ["client", "http://guarded/"]).await?;
     ensure!(said.contains("StatusCode=200"), "{said}");
 
     // Who has no certificate: a pod of the world, outside of the cluster.
-    let address: IpAddr = cluster.enter(NAMESPACE, &pod).await?.address(8080).ip();
-    let outsider = cluster.world().pod("outsider").start().await?;
+    let address: IpAddr = built.enter(NAMESPACE, &pod).await?.address(8080).ip();
+    let outsider = built.world().pod("outsider").start().await?;
     let refused = client::get(&outsider, SocketAddr::new(address, 8080), "/").await;
     ensure!(refused.is_err(), "an outsider is answered: {refused:?}");
     let probe = client::get(&outsider, SocketAddr::new(address, 15020), "/probe/echo/readiness").await?;
@@ -144,7 +144,7 @@ spec:
     spec:
       restartPolicy: Never
       containers:
-      - {name: app, image: 'weft.test/echo:test', imagePullPolicy: Never, command: [client, 'http://api/']}
+      - {name: app, image: 'weft.test/echo:test', command: [client, 'http://api/']}
 ";
 
 async fn job(cluster: Arc<Cluster>) -> Result<()> {
@@ -163,8 +163,8 @@ kind: Pod
 metadata: {name: prepared, namespace: pods}
 spec:
   initContainers:
-  - {name: prepare, image: 'weft.test/echo:test', imagePullPolicy: Never, command: [client, 'http://guarded/']}
-  containers: [{name: app, image: 'weft.test/echo:test', imagePullPolicy: Never}]
+  - {name: prepare, image: 'weft.test/echo:test', command: [client, 'http://guarded/']}
+  containers: [{name: app, image: 'weft.test/echo:test'}]
 ";
 
 async fn init_container(cluster: Arc<Cluster>) -> Result<()> {
@@ -177,9 +177,10 @@ async fn init_container(cluster: Arc<Cluster>) -> Result<()> {
 }
 
 async fn rollout(cluster: Arc<Cluster>) -> Result<()> {
+    let built = cluster.built()?;
     deploy(&cluster, "api", 2, "").await?;
     let web = deploy(&cluster, "web", 1, "").await?;
-    let web = cluster.enter(NAMESPACE, &web).await?;
+    let web = built.enter(NAMESPACE, &web).await?;
     let mut load = Load::start(&web, service_address(&cluster, "api", 80).await?, 4);
     load.more(200).await?.nothing_lost()?;
     cluster.kubectl(["rollout", "restart", "-n", NAMESPACE, "deployment/api"]).await?;
@@ -209,9 +210,10 @@ spec:
 ";
 
 async fn changes(cluster: Arc<Cluster>) -> Result<()> {
+    let built = cluster.built()?;
     deploy(&cluster, "api", 1, "").await?;
     let web = deploy(&cluster, "web", 1, "").await?;
-    let web = cluster.enter(NAMESPACE, &web).await?;
+    let web = built.enter(NAMESPACE, &web).await?;
     let api = service_address(&cluster, "api", 80).await?;
     ensure!(client::get(&web, api, "/moved").await?.0 == 200, "it was moved before there was a route");
 

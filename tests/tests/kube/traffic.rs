@@ -1,6 +1,5 @@
 //! Traffic on a cluster, as people shift it: by `weft`, which finds the control plane by itself, and by `kubectl`.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,7 +80,7 @@ const POINT_AT_V2: &str = r#"[{"op": "replace", "path": "/spec/rules/0/backendRe
 
 async fn splits(cluster: Arc<Cluster>) -> Result<()> {
     shop(&cluster).await?;
-    weft(&cluster, ["traffic", "set", "api", "v1=90", "v2=10", "-n", "split"]).await?;
+    cluster.weft(["traffic", "set", "api", "v1=90", "v2=10", "-n", "split"]).await?;
     told(&cluster, "httproute/weft-api", "{.spec.rules[0].backendRefs[*].weight}", "90 10").await?;
     told(&cluster, "httproute/weft-api", "{.status.parents[0].conditions[?(@.type=='Accepted')].status}", "True")
         .await?;
@@ -89,22 +88,22 @@ async fn splits(cluster: Arc<Cluster>) -> Result<()> {
     let manager = "--field-manager=kubectl-edit";
     cluster.kubectl(["patch", "-n", "split", "httproute/weft-api", "--type=json", "-p", edit, manager]).await?;
     wait_until("the edit to be in force", SOON, async || {
-        let said = weft(&cluster, ["traffic", "get", "api", "-n", "split"]).await?;
+        let said = cluster.weft(["traffic", "get", "api", "-n", "split"]).await?;
         ensure!(said.contains("75 %") && said.contains("version 2"), "{said}");
-        let said = weft(&cluster, ["traffic", "audit", "api", "-n", "split"]).await?;
+        let said = cluster.weft(["traffic", "audit", "api", "-n", "split"]).await?;
         ensure!(said.contains("kubectl-edit"), "{said}");
         Ok(())
     })
     .await?;
-    let refused = weft(&cluster, ["traffic", "set", "api", "v1=1", "v2=1", "-n", "split"]).await;
+    let refused = cluster.weft(["traffic", "set", "api", "v1=1", "v2=1", "-n", "split"]).await;
     let said = refused.err().context("an edit is overwritten")?.to_string();
     ensure!(said.contains("kubectl-edit") && said.contains(".spec.rules") && said.contains("--take-over"), "{said}");
-    weft(&cluster, ["traffic", "set", "api", "v1=1", "v2=1", "-n", "split", "--take-over"]).await?;
+    cluster.weft(["traffic", "set", "api", "v1=1", "v2=1", "-n", "split", "--take-over"]).await?;
     told(&cluster, "httproute/weft-api", "{.spec.rules[0].backendRefs[*].weight}", "1 1").await?;
-    let said = weft(&cluster, ["traffic", "audit", "api", "-n", "split", "--limit", "1"]).await?;
+    let said = cluster.weft(["traffic", "audit", "api", "-n", "split", "--limit", "1"]).await?;
     ensure!(said.contains("take-over") && said.contains("kubectl-edit"), "{said}");
-    weft(&cluster, ["traffic", "set", "api", "v1=1", "v2=2", "-n", "split"]).await?;
-    weft(&cluster, ["traffic", "delete", "api", "-n", "split"]).await?;
+    cluster.weft(["traffic", "set", "api", "v1=1", "v2=2", "-n", "split"]).await?;
+    cluster.weft(["traffic", "delete", "api", "-n", "split"]).await?;
     let left = cluster.kubectl(["get", "httproutes", "-n", "split", "-l", "weft.dev/split", "-o", "name"]).await?;
     ensure!(left.is_empty(), "{left}");
     Ok(())
@@ -123,7 +122,7 @@ async fn by_hand(cluster: Arc<Cluster>) -> Result<()> {
     shop(&cluster).await?;
     cluster.apply(BY_HAND).await?;
     wait_until("the route by hand to be in the way", SOON, async || {
-        let refused = weft(&cluster, ["traffic", "set", "api", "v1=1", "v2=1", "-n", "split", "--take-over"]).await;
+        let refused = cluster.weft(["traffic", "set", "api", "v1=1", "v2=1", "-n", "split", "--take-over"]).await;
         let said = refused.err().context("it is overwritten")?.to_string();
         ensure!(said.contains("weft-api"), "{said}");
         Ok(())
@@ -132,31 +131,31 @@ async fn by_hand(cluster: Arc<Cluster>) -> Result<()> {
     told(&cluster, "httproute/weft-api", "{.spec.rules[0].backendRefs[*].name}", "api-v2").await?;
     cluster.kubectl(["delete", "-n", "split", "httproute/weft-api"]).await?;
     let version = wait_until("a split of its own", SOON, async || {
-        let said = weft(&cluster, ["traffic", "set", "api", "v1=1", "v2=1", "-n", "split", "-o", "json"]).await?;
+        let said = cluster.weft(["traffic", "set", "api", "v1=1", "v2=1", "-n", "split", "-o", "json"]).await?;
         version_of(&said)
     })
     .await?;
     cluster.kubectl(["delete", "-n", "split", "httproute/weft-api"]).await?;
     wait_until("the split to be gone", SOON, async || {
-        let said = weft(&cluster, ["traffic", "list", "-n", "split"]).await?;
+        let said = cluster.weft(["traffic", "list", "-n", "split"]).await?;
         ensure!(!said.contains("api-v1"), "{said}");
         Ok(())
     })
     .await?;
-    let again = version_of(&weft(&cluster, ["traffic", "set", "api", "v1=1", "-n", "split", "-o", "json"]).await?)?;
+    let again = version_of(&cluster.weft(["traffic", "set", "api", "v1=1", "-n", "split", "-o", "json"]).await?)?;
     ensure!(again > version, "version {again} after {version}");
     Ok(())
 }
 
 async fn leader(cluster: Arc<Cluster>) -> Result<()> {
     shop(&cluster).await?;
-    weft(&cluster, ["traffic", "set", "api", "v1=100", "-n", "split"]).await?;
+    cluster.weft(["traffic", "set", "api", "v1=100", "-n", "split"]).await?;
     let shift = tokio::time::timeout(
         Duration::from_secs(3),
-        weft(&cluster, ["traffic", "shift", "api", "--to", "v2", "-n", "split", "--interval", "1h"]),
+        cluster.weft(["traffic", "shift", "api", "--to", "v2", "-n", "split", "--interval", "1h"]),
     );
     ensure!(shift.await.is_err(), "the shift did not begin");
-    weft(&cluster, ["traffic", "shift", "pause", "api", "-n", "split"]).await?;
+    cluster.weft(["traffic", "shift", "pause", "api", "-n", "split"]).await?;
     let before = holder(&cluster).await?;
     cluster.kubectl(["delete", "pod", "-n", SYSTEM_NAMESPACE, &before, "--force", "--grace-period=0"]).await?;
     let after = wait_until("another replica to lead", SOON, async || {
@@ -167,13 +166,13 @@ async fn leader(cluster: Arc<Cluster>) -> Result<()> {
     .await?;
     eprintln!("    {after} leads after {before}");
     let said = wait_until("the shift to be told of", SOON, async || {
-        weft(&cluster, ["traffic", "shift", "status", "api", "-n", "split"]).await
+        cluster.weft(["traffic", "shift", "status", "api", "-n", "split"]).await
     })
     .await?;
     ensure!(said.contains("paused") && said.contains("step      1 of 4"), "{said}");
-    weft(&cluster, ["traffic", "shift", "abort", "api", "-n", "split"]).await?;
+    cluster.weft(["traffic", "shift", "abort", "api", "-n", "split"]).await?;
     wait_until("the new leader to put back what was", SOON, async || {
-        let said = weft(&cluster, ["traffic", "shift", "status", "api", "-n", "split"]).await?;
+        let said = cluster.weft(["traffic", "shift", "status", "api", "-n", "split"]).await?;
         ensure!(said.contains("rolled back"), "{said}");
         Ok(())
     })
@@ -183,7 +182,7 @@ async fn leader(cluster: Arc<Cluster>) -> Result<()> {
 
 async fn checked(cluster: Arc<Cluster>) -> Result<()> {
     wait_until("weft check to find nothing bad", Duration::from_secs(60), async || {
-        let said = weft(&cluster, ["check"]).await?;
+        let said = cluster.weft(["check"]).await?;
         ensure!(said.contains(" 0 bad"), "{said}");
         Ok(())
     })
@@ -209,15 +208,4 @@ async fn holder(cluster: &Cluster) -> Result<String> {
 fn version_of(split: &str) -> Result<u64> {
     let split: serde_json::Value = serde_json::from_str(split)?;
     split.get("version").and_then(serde_json::Value::as_u64).with_context(|| format!("no version in {split}"))
-}
-
-/// Runs `weft` with nothing but the cluster's kubeconfig; gives what it prints.
-pub(crate) async fn weft<const N: usize>(cluster: &Cluster, arguments: [&str; N]) -> Result<String> {
-    let own = std::env::current_exe()?;
-    let program: PathBuf = own.ancestors().nth(2).context("no folder above the tests")?.join("weft");
-    let mut command = cluster.command(program.to_str().context("a path that is not UTF-8")?);
-    let output = command.args(arguments).output().await?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "weft {arguments:?}: {said}{}", String::from_utf8_lossy(&output.stdout));
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
