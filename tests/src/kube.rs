@@ -30,5 +30,5 @@ mod suite;
 
 pub use self::built::Built;
 pub use self::cluster::{Cluster, NotPossible, Stream};
-pub use self::mesh::{Mesh, RELEASE, SYSTEM_NAMESPACE};
+pub use self::mesh::{Helm, Mesh, RELEASE, SYSTEM_NAMESPACE};
 pub use self::suite::{Suite, run};

@@ -202,14 +202,6 @@ impl Cluster {
         succeed(self.command("kubectl").args(arguments)).await
     }
 
-    /// Runs `helm`; gives what it prints.
-    ///
-    /// # Errors
-    /// Where it fails; with what it says.
-    pub async fn helm<const N: usize>(&self, arguments: [&str; N]) -> Result<String> {
-        succeed(self.command("helm").args(arguments)).await
-    }
-
     /// Runs `weft`, the program under test, with nothing but the cluster's kubeconfig; gives what it prints.
     ///
     /// # Errors

@@ -1,10 +1,11 @@
 //! The chart: what it renders, what values it refuses, and that nothing is left of it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use weft_tests::kube::{Cluster, Mesh, RELEASE, SYSTEM_NAMESPACE, Suite};
+use weft_tests::kube::{Cluster, Helm, Mesh, RELEASE, SYSTEM_NAMESPACE, Suite};
 
 use crate::LIMIT;
 
@@ -29,13 +30,17 @@ const FULL: [&str; 6] = [
 ];
 
 async fn lint(cluster: Arc<Cluster>) -> Result<()> {
-    let said = cluster.helm(["lint", "--strict", &chart()?]).await?;
-    ensure!(said.contains("0 chart(s) failed"), "{said}");
+    for helm in Helm::ALL {
+        let said = helm.run(&cluster, ["lint", "--strict", &chart()?]).await?;
+        ensure!(said.contains("0 chart(s) failed"), "Helm {helm:?}: {said}");
+    }
     Ok(())
 }
 
+/// What Helm 3 renders is the golden file. Helm 4 renders the same documents, but leaves empty lines between them, and puts webhooks
+/// before kinds that it doesn't know.
 async fn golden(cluster: Arc<Cluster>, name: &str, values: &[&str]) -> Result<()> {
-    let rendered = template(&cluster, values).await?;
+    let rendered = template(&cluster, Helm::Three, values).await?;
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/kube/golden/chart-{name}.yaml"));
     if std::env::var_os("WEFT_GOLDEN").is_some() {
         return Ok(std::fs::write(path, rendered)?);
@@ -50,14 +55,25 @@ async fn golden(cluster: Arc<Cluster>, name: &str, values: &[&str]) -> Result<()
         line + 1,
         rendered.lines().nth(line)
     );
+    let rendered = template(&cluster, Helm::Four, values).await?;
+    let (expected, rendered) = (documents(&expected), documents(&rendered));
+    let lacking: Vec<_> = expected.difference(&rendered).collect();
+    let surplus: Vec<_> = rendered.difference(&expected).collect();
+    let same = lacking.is_empty() && surplus.is_empty();
+    ensure!(same, "Helm 4 renders other documents than Helm 3:\n{surplus:#?}\nin place of\n{lacking:#?}");
     Ok(())
+}
+
+fn documents(rendered: &str) -> BTreeSet<&str> {
+    let documents = rendered.split("---\n# Source: ").map(str::trim_end);
+    documents.filter(|document| !document.is_empty()).collect()
 }
 
 async fn valid(cluster: Arc<Cluster>) -> Result<()> {
     let values =
         ["autoscaling.enabled=true", "networkPolicy.enabled=true", "dashboards.enabled=true", "antiAffinity=hard"];
     let path = cluster.folder().join("chart.yaml");
-    std::fs::write(&path, template(&cluster, &values).await?)?;
+    std::fs::write(&path, template(&cluster, Helm::Three, &values).await?)?;
     cluster.namespace(SYSTEM_NAMESPACE, "").await?;
     let file = path.to_str().context("a path that is not UTF-8")?;
     cluster.kubectl(["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", file]).await.map(drop)
@@ -73,15 +89,16 @@ async fn refused(cluster: Arc<Cluster>) -> Result<()> {
         ("antiAffinity=often", "antiAffinity"),
         ("proxy.accessLog=some", "accessLog"),
     ];
-    for (value, expected) in cases {
-        let said = template(&cluster, &[value]).await.err().with_context(|| format!("{value} is taken"))?.to_string();
-        ensure!(said.contains(expected), "{value} is refused without {expected:?}: {said}");
+    for (helm, (value, expected)) in Helm::ALL.into_iter().flat_map(|helm| cases.map(|case| (helm, case))) {
+        let refused = template(&cluster, helm, &[value]).await.err();
+        let said = refused.with_context(|| format!("Helm {helm:?} takes {value}"))?.to_string();
+        ensure!(said.contains(expected), "Helm {helm:?} refuses {value} without {expected:?}: {said}");
     }
     Ok(())
 }
 
-async fn template(cluster: &Cluster, values: &[&str]) -> Result<String> {
-    let mut helm = cluster.command("helm");
+async fn template(cluster: &Cluster, helm: Helm, values: &[&str]) -> Result<String> {
+    let mut helm = helm.command(cluster);
     helm.args(["template", RELEASE, &chart()?, "--namespace", SYSTEM_NAMESPACE]);
     for value in values {
         helm.args(["--set", value]);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use weft_tests::kube::{Cluster, Suite};
+use weft_tests::kube::{Cluster, Helm, Suite};
 
 use crate::LIMIT;
 
@@ -44,5 +44,5 @@ async fn followed(cluster: Arc<Cluster>) -> Result<()> {
     ensure!(output.status.success(), "{said}");
     ensure!(said.contains("hello from api") && said.contains("spiffe://cluster.local/ns/shop/sa/web"), "{said}");
     cluster.kubectl(["delete", "namespace", "shop"]).await?;
-    cluster.helm(["uninstall", "weft", "--namespace", "weft-system", "--wait"]).await.map(drop)
+    Helm::Three.run(&cluster, ["uninstall", "weft", "--namespace", "weft-system", "--wait"]).await.map(drop)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use weft_cli::world::wait_until;
-use weft_tests::kube::{Cluster, Mesh, RELEASE, SYSTEM_NAMESPACE, Suite};
+use weft_tests::kube::{Cluster, Helm, Mesh, RELEASE, SYSTEM_NAMESPACE, Suite};
 
 use crate::LIMIT;
 
@@ -17,11 +17,20 @@ pub(crate) fn add(suite: &mut Suite) {
 
 /// Comes last: what needs the mesh can't follow.
 pub(crate) fn add_last(suite: &mut Suite) {
-    suite.trial("an upgrade replaces the replicas, and keeps the CA", 2 * LIMIT, upgrade);
-    suite.trial("uninstalled by helm, it leaves nothing but what people may want back", LIMIT, uninstall);
+    suite.trial("an upgrade replaces the replicas, and keeps the CA", 2 * LIMIT, async |cluster: Arc<Cluster>| {
+        upgrade(&cluster, Helm::Three).await
+    });
+    suite.trial(
+        "uninstalled by helm, it leaves nothing but what people may want back",
+        LIMIT,
+        async |cluster: Arc<Cluster>| uninstall(&cluster, Helm::Three).await,
+    );
+    suite.bare("Helm 4 installs, upgrades and uninstalls", 4 * LIMIT, |cluster| life(cluster, Helm::Four));
+    suite.bare("Helm 4 upgrades and uninstalls what Helm 3 installed", 4 * LIMIT, |cluster| life(cluster, Helm::Three));
 }
 
 const DEPLOYMENT: &str = "deployment/weft-control";
+const SOON: Duration = Duration::from_secs(60);
 
 async fn ready(cluster: Arc<Cluster>) -> Result<()> {
     let replicas = ["get", "-n", SYSTEM_NAMESPACE, DEPLOYMENT, "-o", "jsonpath={.status.readyReplicas}"];
@@ -68,24 +77,32 @@ async fn least_privilege(cluster: Arc<Cluster>) -> Result<()> {
     Ok(())
 }
 
-async fn upgrade(cluster: Arc<Cluster>) -> Result<()> {
+async fn upgrade(cluster: &Cluster, helm: Helm) -> Result<()> {
     let secret = ["get", "secret", "weft-ca", "-n", SYSTEM_NAMESPACE, "-o", r"jsonpath={.data.root\.crt}"];
     let before = cluster.kubectl(secret).await?;
     ensure!(!before.is_empty(), "there is no root in the Secret weft-ca");
     let bundle =
         ["get", "mutatingwebhookconfiguration", "weft-injector", "-o", "jsonpath={.webhooks[*].clientConfig.caBundle}"];
-    let webhooks = cluster.kubectl(bundle).await?;
-    Mesh::install(&cluster, &["log.level=debug"]).await?;
+    let webhooks = wait_until("the webhooks' certificates", SOON, async || {
+        let said = cluster.kubectl(bundle).await?;
+        ensure!(said.split(' ').count() == 2, "{said:?}");
+        Ok(said)
+    })
+    .await?;
+    Mesh::install(cluster, helm, &["log.level=debug"]).await?;
     ensure!(cluster.kubectl(secret).await? == before, "the upgrade has replaced the root");
     let kept = cluster.kubectl(bundle).await?;
     ensure!(kept == webhooks, "the upgrade has taken the webhooks' certificates away");
+    let level = r#"jsonpath={.spec.template.spec.containers[0].env[?(@.name=="WEFT_LOG")].value}"#;
+    let level = cluster.kubectl(["get", "-n", SYSTEM_NAMESPACE, DEPLOYMENT, "-o", level]).await?;
+    ensure!(level == "debug", "the upgrade has not changed anything: {level}");
     Ok(())
 }
 
-async fn uninstall(cluster: Arc<Cluster>) -> Result<()> {
-    cluster.helm(["uninstall", RELEASE, "--namespace", SYSTEM_NAMESPACE, "--wait"]).await?;
+async fn uninstall(cluster: &Cluster, helm: Helm) -> Result<()> {
+    helm.run(cluster, ["uninstall", RELEASE, "--namespace", SYSTEM_NAMESPACE, "--wait"]).await?;
     let kinds = "deployment,service,serviceaccount,role,rolebinding,pdb,hpa,networkpolicy";
-    wait_until("everything to be gone", Duration::from_secs(60), async || {
+    wait_until("everything to be gone", SOON, async || {
         let ours = ["get", kinds, "-n", SYSTEM_NAMESPACE, "-l", "app.kubernetes.io/part-of=weft", "-o", "name"];
         let left = cluster.kubectl(ours).await?;
         ensure!(left.is_empty(), "{left}");
@@ -95,4 +112,15 @@ async fn uninstall(cluster: Arc<Cluster>) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// From nothing, installed by one Helm, upgraded and uninstalled by Helm 4.
+async fn life(cluster: Arc<Cluster>, installed_by: Helm) -> Result<()> {
+    Mesh::remove(&cluster).await?;
+    cluster.gateway_api().await?;
+    Mesh::install(&cluster, installed_by, &[]).await?;
+    ready(Arc::clone(&cluster)).await?;
+    upgrade(&cluster, Helm::Four).await?;
+    ready(Arc::clone(&cluster)).await?;
+    uninstall(&cluster, Helm::Four).await
 }
