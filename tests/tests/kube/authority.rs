@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use weft_certs::bundle::TrustBundle;
 use weft_cli::world::wait_until;
-use weft_tests::kube::{Cluster, SYSTEM_NAMESPACE, Suite};
+use weft_tests::kube::{Cluster, Helm, Mesh, SYSTEM_NAMESPACE, Suite};
 
 use crate::LIMIT;
 use crate::certificates::{ask, bundle, given, replicas, token};
@@ -13,6 +13,11 @@ use crate::certificates::{ask, bundle, given, replicas, token};
 pub(crate) fn add(suite: &mut Suite) {
     suite.trial("a token of a pod that was made anew under its name gives no certificate any more", LIMIT, made_anew);
     suite.trial("a root that is added to the CA's Secret is handed out by every replica", LIMIT, roots);
+}
+
+/// Comes last: the CA that running pods have their certificates of goes.
+pub(crate) fn add_last(suite: &mut Suite) {
+    suite.bare("replicas that begin at once where there is no CA make one and the same", 3 * LIMIT, race);
 }
 
 const NAMESPACE: &str = "authority";
@@ -75,6 +80,56 @@ async fn roots(cluster: Arc<Cluster>) -> Result<()> {
     })
     .await?;
     cluster.kubectl(["delete", "namespace", NAMESPACE]).await?;
+    Ok(())
+}
+
+/// Begins of both replicas at once, beside that of the installation.
+const ROUNDS: usize = 2;
+const CONTROL: &str = "app.kubernetes.io/name=weft-control";
+const DEPLOYMENT: &str = "deployment/weft-control";
+
+async fn race(cluster: Arc<Cluster>) -> Result<()> {
+    Mesh::remove(&cluster).await?;
+    cluster.gateway_api().await?;
+    cluster.namespace(NAMESPACE, "").await?;
+    cluster.apply(&pod("web-1")).await?;
+    Mesh::install(&cluster, Helm::Three, &["replicas=2"]).await?;
+    agree(&cluster).await.context("after an installation")?;
+    for _ in 0..ROUNDS {
+        cluster.kubectl(["scale", "-n", SYSTEM_NAMESPACE, DEPLOYMENT, "--replicas=0"]).await?;
+        wait_until("the replicas to be gone", LIMIT / 2, async || {
+            let left = cluster.kubectl(["get", "pods", "-n", SYSTEM_NAMESPACE, "-l", CONTROL, "-o", "name"]).await?;
+            ensure!(left.is_empty(), "{left}");
+            Ok(())
+        })
+        .await?;
+        cluster.kubectl(["delete", "secret", "-n", SYSTEM_NAMESPACE, "weft-ca"]).await?;
+        cluster.kubectl(["scale", "-n", SYSTEM_NAMESPACE, DEPLOYMENT, "--replicas=2"]).await?;
+        cluster.kubectl(["rollout", "status", "-n", SYSTEM_NAMESPACE, DEPLOYMENT, "--timeout=60s"]).await?;
+        agree(&cluster).await.context("after a begin without the Secret")?;
+    }
+    cluster.kubectl(["delete", "namespace", NAMESPACE]).await?;
+    Mesh::remove(&cluster).await
+}
+
+/// Fails unless both replicas give certificates, and roots, that the one bundle of the cluster believes.
+async fn agree(cluster: &Cluster) -> Result<()> {
+    let replicas = replicas(cluster).await?;
+    ensure!(replicas.len() == 2, "{replicas:?}");
+    let token = token_of_web(cluster).await?;
+    wait_until("both replicas to agree with the roots in the namespaces", LIMIT / 2, async || {
+        let roots = bundle(cluster, NAMESPACE).await?;
+        for replica in &replicas {
+            let issued = given(cluster, replica, &roots, &token).await.with_context(|| replica.clone())?;
+            issued.verify(NAMESPACE, "web", &roots).with_context(|| replica.clone())?;
+            ensure!(issued.roots == roots, "{replica} hands out {:?}, and namespaces have {roots:?}", issued.roots);
+        }
+        Ok(())
+    })
+    .await?;
+    let logs = cluster.kubectl(["logs", "-n", SYSTEM_NAMESPACE, "-l", CONTROL, "--tail=-1"]).await?;
+    let raced = if logs.contains("another replica made the CA") { "both tried" } else { "one was first" };
+    eprintln!("    {raced} to make the CA");
     Ok(())
 }
 

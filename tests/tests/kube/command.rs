@@ -8,7 +8,7 @@ use weft_cli::world::wait_until;
 use weft_tests::kube::{Cluster, SYSTEM_NAMESPACE, Suite};
 
 use crate::LIMIT;
-use crate::traffic::{shop, told};
+use crate::traffic::{NAMESPACE, shop, told};
 
 /// Comes last: what needs the mesh can't follow.
 pub(crate) fn add_last(suite: &mut Suite) {
@@ -20,9 +20,15 @@ async fn there_and_back(cluster: Arc<Cluster>) -> Result<()> {
     let image = format!("image.repository={repository},image.tag={tag}");
     cluster.weft(["install", "--set", &image]).await?;
     shop(&cluster).await?;
-    told(&cluster, "httproute/dangling", "{.status.parents[0].controllerName}", "weft.dev/mesh-controller").await?;
+    told(
+        &cluster,
+        (NAMESPACE, "httproute/dangling"),
+        "{.status.parents[0].controllerName}",
+        "weft.dev/mesh-controller",
+    )
+    .await?;
     wait_until("a split", Duration::from_secs(20), async || {
-        cluster.weft(["traffic", "set", "api", "v1=1", "-n", "split"]).await
+        cluster.weft(["traffic", "set", "api", "v1=1", "-n", NAMESPACE]).await
     })
     .await?;
     let said = cluster.weft(["uninstall"]).await.err().map(|error| error.to_string()).unwrap_or_default();

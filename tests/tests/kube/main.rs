@@ -18,6 +18,8 @@ mod identity;
 mod injection;
 mod install;
 mod pods;
+mod probes;
+mod streams;
 mod traffic;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -31,12 +33,15 @@ fn main() -> ExitCode {
         install::add(suite);
         injection::add(suite);
         pods::add(suite);
+        probes::add(suite);
+        streams::add(suite);
         identity::add(suite);
         authority::add(suite);
         availability::add(suite);
         conformance::add(suite);
         traffic::add(suite);
         install::add_last(suite);
+        authority::add_last(suite);
         command::add_last(suite);
         suite.hold();
     })

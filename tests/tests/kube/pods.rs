@@ -81,7 +81,8 @@ pub(crate) async fn rolled_out(cluster: &Cluster, name: &str) -> Result<()> {
     }
 }
 
-async fn pod_of(cluster: &Cluster, name: &str) -> Result<String> {
+/// One of the pods that are labelled so, and not on their way out.
+pub(crate) async fn pod_of(cluster: &Cluster, name: &str) -> Result<String> {
     let pods: Api<Pod> = Api::namespaced(cluster.client(), NAMESPACE);
     let list = pods.list(&ListParams::default().labels(&format!("app={name}"))).await?;
     let living = list.items.into_iter().find(|pod| pod.metadata.deletion_timestamp.is_none());
