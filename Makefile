@@ -25,7 +25,7 @@ help:
 	@echo 'make test    all tests, from single functions to whole meshes; one file: make test ARGS="--test worlds -- NAME"'
 	@echo 'make test-kube'
 	@echo '             Weft on a real Kubernetes cluster, built and started here: needs root, go and runc;'
-	@echo '             on one that is there already, for a throw: KUBECONFIG=... WEFT_IMAGE=REPOSITORY:TAG make test-kube'
+	@echo '             on a throw-away one that is there: KUBECONFIG=... WEFT_IMAGE=REPOSITORY:TAG make test-kube'
 	@echo 'make parity  the same requests to Weft and to Envoy, and what each makes of them'
 	@echo 'make scale   how far one control plane goes, against its targets: minutes, on a machine that does nothing else'
 	@echo '             small and quick: make scale ARGS="--untimed --services 100 --proxies 50 --changes 20 --grow-to 1000"'

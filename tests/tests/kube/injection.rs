@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use weft_cli::world::wait_until;
 use weft_tests::kube::{Cluster, Suite};
 
 use crate::LIMIT;
@@ -183,35 +184,24 @@ async fn idempotent(cluster: Arc<Cluster>) -> Result<()> {
     Ok(())
 }
 
-const CONTROLLERS: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: deployed, namespace: injection}
+/// A controller of `apps/v1`, whose pods have its name as their label, with more in its spec.
+fn controller(kind: &str, name: &str, more: &str, pod: &str) -> String {
+    format!(
+        "apiVersion: apps/v1
+kind: {kind}
+metadata: {{name: {name}, namespace: {MESHED}}}
 spec:
-  selector: {matchLabels: {app: deployed}}
+  {more}
+  selector: {{matchLabels: {{app: {name}}}}}
   template:
-    metadata: {labels: {app: deployed}}
-    spec: {containers: [{name: app, image: 'weft.test/echo:test'}]}
+    metadata: {{labels: {{app: {name}}}}}
+    spec: {{{pod}}}
 ---
-apiVersion: apps/v1
-kind: StatefulSet
-metadata: {name: stateful, namespace: injection}
-spec:
-  serviceName: stateful
-  selector: {matchLabels: {app: stateful}}
-  template:
-    metadata: {labels: {app: stateful}}
-    spec: {containers: [{name: app, image: 'weft.test/echo:test'}]}
----
-apiVersion: apps/v1
-kind: DaemonSet
-metadata: {name: daemon, namespace: injection}
-spec:
-  selector: {matchLabels: {app: daemon}}
-  template:
-    metadata: {labels: {app: daemon}}
-    spec: {containers: [{name: app, image: 'weft.test/echo:test'}]}
----
+"
+    )
+}
+
+const NIGHTLY: &str = "
 apiVersion: batch/v1
 kind: CronJob
 metadata: {name: nightly, namespace: injection}
@@ -228,11 +218,18 @@ spec:
 
 async fn controllers(cluster: Arc<Cluster>) -> Result<()> {
     namespaces(&cluster).await?;
-    cluster.apply(CONTROLLERS).await?;
+    for (kind, name, more) in [
+        ("Deployment", "deployed", ""),
+        ("StatefulSet", "stateful", "serviceName: stateful"),
+        ("DaemonSet", "daemon", ""),
+    ] {
+        cluster.apply(&controller(kind, name, more, APP)).await?;
+    }
+    cluster.apply(NIGHTLY).await?;
     cluster.kubectl(["create", "job", "-n", MESHED, "tonight", "--from=cronjob/nightly"]).await?;
     for app in ["deployed", "stateful", "daemon", "nightly"] {
         let label = format!("app={app}");
-        let pods = weft_cli::world::wait_until("its pod", LIMIT / 4, async || {
+        let pods = wait_until("its pod", LIMIT / 4, async || {
             let list = cluster.kubectl(["get", "pods", "-n", MESHED, "-l", &label, "-o", "json"]).await?;
             let list: Value = serde_json::from_str(&list)?;
             ensure!(!list["items"][0].is_null(), "there is none of {app}");
@@ -247,24 +244,15 @@ async fn controllers(cluster: Arc<Cluster>) -> Result<()> {
     Ok(())
 }
 
-const ON_THE_HOST: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: on-the-host, namespace: injection}
-spec:
-  selector: {matchLabels: {app: on-the-host}}
-  template:
-    metadata: {labels: {app: on-the-host}}
-    spec: {hostNetwork: true, nodeSelector: {nowhere: 'true'}, containers: [{name: app, image: 'weft.test/echo:test'}]}
-";
-
 async fn event(cluster: Arc<Cluster>) -> Result<()> {
     namespaces(&cluster).await?;
     let said = cluster.apply(&manifest("bare-on-the-host", MESHED, "", &format!("{APP}\nhostNetwork: true"))).await?;
     ensure!(said.contains("host network"), "there is no warning: {said}");
     cluster.kubectl(["delete", "pod", "-n", MESHED, "bare-on-the-host", "--wait=false"]).await?;
-    cluster.apply(ON_THE_HOST).await?;
-    weft_cli::world::wait_until("the event", LIMIT / 4, async || {
+    // Nowhere: it is not to run.
+    let pod = format!("hostNetwork: true, nodeSelector: {{nowhere: 'true'}}, {APP}");
+    cluster.apply(&controller("Deployment", "on-the-host", "", &pod)).await?;
+    wait_until("the event", LIMIT / 4, async || {
         let events = cluster.kubectl(["get", "events", "-n", MESHED, "--field-selector=reason=HostNetwork"]).await?;
         ensure!(events.contains("on-the-host"), "the events are:\n{events}");
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use weft_cli::world::wait_until;
 use weft_tests::kube::{Cluster, SYSTEM_NAMESPACE, Suite};
 
@@ -91,6 +91,15 @@ async fn both_answer<const N: usize>(cluster: &Cluster, web: &str, client: [&str
     wait_until("both versions to answer", SOON, async || {
         let versions = answering(cluster, web, client).await?;
         ensure!(versions.len() == 2, "{versions:?} answer to {client:?}");
+        Ok(())
+    })
+    .await
+}
+
+async fn answers_alone<const N: usize>(cluster: &Cluster, web: &str, client: [&str; N], version: &str) -> Result<()> {
+    wait_until("one version alone to answer", SOON, async || {
+        let versions = answering(cluster, web, client).await?;
+        ensure!(versions == only(version), "{versions:?} answer to {client:?}, not {version} alone");
         Ok(())
     })
     .await
@@ -195,12 +204,7 @@ async fn local(cluster: Arc<Cluster>) -> Result<()> {
     both_answer(&cluster, &web, client).await?;
     let change = async |patch| cluster.kubectl(["patch", "-n", NAMESPACE, "service/near", "-p", patch]).await;
     change(r#"{"spec": {"internalTrafficPolicy": "Local"}}"#).await?;
-    wait_until("the endpoint elsewhere to be left alone", SOON, async || {
-        let versions = answering(&cluster, &web, client).await?;
-        ensure!(versions == only("db-v1"), "{versions:?} answer");
-        Ok(())
-    })
-    .await?;
+    answers_alone(&cluster, &web, client, "db-v1").await.context("with another endpoint elsewhere")?;
     ensure!(answering(&cluster, &web, client).await? == only("db-v1"), "the endpoint elsewhere is used again");
     change(r#"{"spec": {"selector": {"app": "nobody"}}}"#).await?;
     wait_until("nobody to answer, where none is on the node", SOON, async || {
@@ -210,12 +214,7 @@ async fn local(cluster: Arc<Cluster>) -> Result<()> {
     })
     .await?;
     change(r#"{"spec": {"internalTrafficPolicy": "Cluster"}}"#).await?;
-    wait_until("the endpoint elsewhere to do, where it may", SOON, async || {
-        let versions = answering(&cluster, &web, client).await?;
-        ensure!(versions == only("db-v2"), "{versions:?} answer");
-        Ok(())
-    })
-    .await?;
+    answers_alone(&cluster, &web, client, "db-v2").await.context("with no other endpoint than that elsewhere")?;
     cluster.kubectl(["delete", "-n", NAMESPACE, "service/near", "endpointslice/near-elsewhere"]).await.map(drop)
 }
 
