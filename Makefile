@@ -64,7 +64,7 @@ test-kube: build
 
 .PHONY: scale
 scale: build
-	@$(CARGO) test --quiet --release --workspace --test scale -- --plot $(TARGET)/scale.svg $(ARGS)
+	@$(CARGO) test --quiet --release --workspace --test scale -- --plot $(abspath $(TARGET))/scale.svg $(ARGS)
 
 .PHONY: parity
 parity: build $(ENVOY)

@@ -15,6 +15,7 @@ pub mod kube;
 pub mod load;
 pub mod message;
 pub mod pattern;
+pub mod plot;
 pub mod quantile;
 
 pub use self::harness::{run, trial};
