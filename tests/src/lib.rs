@@ -17,5 +17,6 @@ pub mod message;
 pub mod pattern;
 pub mod plot;
 pub mod quantile;
+pub mod server_hello;
 
 pub use self::harness::{run, trial};
