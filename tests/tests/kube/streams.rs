@@ -113,7 +113,7 @@ async fn programmed(cluster: &Cluster, object: &str, generation: u8) -> Result<(
 }
 
 const TO_V2: &str = "
-apiVersion: gateway.networking.k8s.io/v1alpha2
+apiVersion: gateway.networking.k8s.io/v1
 kind: TCPRoute
 metadata: {name: db, namespace: pods}
 spec:

@@ -230,7 +230,7 @@ async fn grpc(world: World) -> Result<()> {
 }
 
 const TCP: &str = "
-apiVersion: gateway.networking.k8s.io/v1alpha2
+apiVersion: gateway.networking.k8s.io/v1
 kind: TCPRoute
 metadata: {name: db, namespace: default}
 spec:

@@ -5,10 +5,9 @@ use crate::registry::testing::DEMO;
 
 /// A route of a kind for a Service of `shop`, with the parent's other fields, in a namespace.
 fn route(kind: &str, name: &str, namespace: &str, service: &str, parent: &str) -> String {
-    let version = if kind == "TCPRoute" { "v1alpha2" } else { "v1" };
     let hostnames = if kind == "TLSRoute" { "hostnames: [a.b], " } else { "" };
     format!(
-        "\n---\napiVersion: gateway.networking.k8s.io/{version}\nkind: {kind}\n\
+        "\n---\napiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\n\
          metadata: {{name: {name}, namespace: {namespace}}}\n\
          spec: {{{hostnames}parentRefs: [{{group: '', kind: Service, name: {service}, namespace: shop{parent}}}], \
          rules: [{{backendRefs: [{{name: api, port: 80}}]}}]}}"

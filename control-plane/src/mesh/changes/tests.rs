@@ -218,7 +218,6 @@ fn routes() -> impl Strategy<Value = String> {
     let port = prop::sample::select(vec![80u16, 81, 3306]);
     (name(), namespace(), kind, name(), name(), namespace(), port, any::<bool>()).prop_map(
         |(name, namespace, kind, parent, backend, backend_namespace, port, faulty)| {
-            let version = if kind == "TCPRoute" { "v1alpha2" } else { "v1" };
             let hostnames = if kind == "TLSRoute" { "hostnames: [a.b], " } else { "" };
             let filter =
                 "filters: [{type: ExtensionRef, extensionRef: {group: weft.dev, kind: FaultInjection, name: a}}], ";
@@ -228,7 +227,7 @@ fn routes() -> impl Strategy<Value = String> {
                 "{{{filters}backendRefs: [{{name: {backend}, namespace: {backend_namespace}, port: {port}}}]}}"
             );
             format!(
-                "{{apiVersion: gateway.networking.k8s.io/{version}, kind: {kind}, metadata: {{name: {name}, namespace: \
+                "{{apiVersion: gateway.networking.k8s.io/v1, kind: {kind}, metadata: {{name: {name}, namespace: \
                  {namespace}}}, spec: {{{hostnames}parentRefs: [{parent}], rules: [{rule}]}}}}"
             )
         },

@@ -7,9 +7,8 @@ fn found(more: &str) -> Vec<String> {
 }
 
 fn route(kind: &str, name: &str, spec: &str) -> String {
-    let version = if kind == "TCPRoute" { "v1alpha2" } else { "v1" };
     let metadata = format!("{{name: {name}, namespace: shop}}");
-    format!("apiVersion: gateway.networking.k8s.io/{version}\nkind: {kind}\nmetadata: {metadata}\nspec: {{{spec}}}")
+    format!("apiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {metadata}\nspec: {{{spec}}}")
 }
 
 const API: &str = "parentRefs: [{group: '', kind: Service, name: api}]";

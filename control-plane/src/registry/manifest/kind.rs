@@ -95,7 +95,7 @@ impl Kind {
                 "gateway.networking.k8s.io/v1alpha3",
                 "gateway.networking.k8s.io/v1alpha2",
             ],
-            Self::Route(RouteKind::Tcp) => &["gateway.networking.k8s.io/v1alpha2"],
+            Self::Route(RouteKind::Tcp) => &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"],
             Self::ReferenceGrant => &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"],
             Self::TrafficPolicy | Self::FaultInjection => &["weft.dev/v1alpha1"],
             Self::Service | Self::Pod | Self::ServiceAccount | Self::Secret | Self::Namespace | Self::Node => &["v1"],

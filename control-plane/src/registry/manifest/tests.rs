@@ -24,8 +24,8 @@ fn what_is_not_read_is_told_where_the_group_is_one_that_is_read() {
           Pod (v1), ServiceAccount (v1), Secret (v1), HTTPRoute (gateway.networking.k8s.io/v1), \
           GRPCRoute (gateway.networking.k8s.io/v1), TLSRoute (gateway.networking.k8s.io/v1, \
           gateway.networking.k8s.io/v1alpha3, gateway.networking.k8s.io/v1alpha2), \
-          TCPRoute (gateway.networking.k8s.io/v1alpha2), ReferenceGrant (gateway.networking.k8s.io/v1, \
-          gateway.networking.k8s.io/v1beta1), TrafficPolicy (weft.dev/v1alpha1), FaultInjection (weft.dev/v1alpha1), \
+          TCPRoute (gateway.networking.k8s.io/v1, gateway.networking.k8s.io/v1alpha2), \
+          ReferenceGrant (gateway.networking.k8s.io/v1, gateway.networking.k8s.io/v1beta1), TrafficPolicy (weft.dev/v1alpha1), FaultInjection (weft.dev/v1alpha1), \
           Namespace (v1), Node (v1)"
         ]
     );

@@ -229,14 +229,14 @@ async fn a_consumer_route_touches_the_clients_of_its_namespace() {
 fn connections(backend: &str) -> Mesh {
     let parent = |port| format!("parentRefs: [{{group: '', kind: Service, name: users, port: {port}}}]");
     let rule = format!("{{backendRefs: [{{name: {backend}, port: 80}}]}}");
-    let route = |version, kind, name, spec: &str| {
+    let route = |kind, name, spec: &str| {
         let metadata = format!("metadata: {{name: {name}, namespace: shop}}");
         format!(
-            "\n---\napiVersion: gateway.networking.k8s.io/{version}\nkind: {kind}\n{metadata}\nspec: {{{spec}, rules: [{rule}]}}"
+            "\n---\napiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\n{metadata}\nspec: {{{spec}, rules: [{rule}]}}"
         )
     };
-    let tcp = route("v1alpha2", "TCPRoute", "tcp", &parent(3306));
-    let tls = route("v1", "TLSRoute", "tls", &format!("{}, hostnames: [a.example]", parent(80)));
+    let tcp = route("TCPRoute", "tcp", &parent(3306));
+    let tls = route("TLSRoute", "tls", &format!("{}, hostnames: [a.example]", parent(80)));
     mesh(&format!("{DEMO}{tcp}{tls}"))
 }
 

@@ -14,12 +14,14 @@ const TO_DB: &str = "rules: [{backendRefs: [{name: db-1, port: 5432, weight: 9},
 
 #[test]
 fn connections_have_names_and_backends() {
-    let manifests = good(&manifest("TCPRoute", "v1alpha2", TO_DB));
-    let ((kind, _), route) = manifests.routes.iter().next().unwrap();
-    let Rules::Connections { hostnames, backends: Some(backends) } = &route.rules else { panic!("{route:?}") };
-    assert_eq!((*kind, hostnames.len()), (RouteKind::Tcp, 0));
-    let shares: Vec<_> = backends.iter().map(|to| (to.service.to_string(), to.port, to.weight)).collect();
-    assert_eq!(shares, [("shop/db-1".to_owned(), 5432, 9), ("shop/db-2".to_owned(), 5432, 1)]);
+    for version in ["v1", "v1alpha2"] {
+        let manifests = good(&manifest("TCPRoute", version, TO_DB));
+        let ((kind, _), route) = manifests.routes.iter().next().unwrap();
+        let Rules::Connections { hostnames, backends: Some(backends) } = &route.rules else { panic!("{route:?}") };
+        assert_eq!((*kind, hostnames.len()), (RouteKind::Tcp, 0));
+        let shares: Vec<_> = backends.iter().map(|to| (to.service.to_string(), to.port, to.weight)).collect();
+        assert_eq!(shares, [("shop/db-1".to_owned(), 5432, 9), ("shop/db-2".to_owned(), 5432, 1)]);
+    }
     for version in ["v1", "v1alpha3", "v1alpha2"] {
         let text = manifest("TLSRoute", version, &format!("hostnames: [A.b, '*.c.d', a.b], {TO_DB}"));
         let manifests = good(&text);

@@ -3,9 +3,8 @@
 use super::*;
 
 fn route(kind: &str, name: &str, spec: &str) -> String {
-    let version = if kind == "TCPRoute" { "v1alpha2" } else { "v1" };
     format!(
-        "apiVersion: gateway.networking.k8s.io/{version}\nkind: {kind}\nmetadata: {{name: {name}, namespace: shop}}\n\
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: shop}}\n\
          spec: {{parentRefs: [{{group: '', kind: Service, name: users}}], {spec}}}"
     )
 }
