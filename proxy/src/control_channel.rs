@@ -21,6 +21,7 @@ use weft_certs::tls;
 
 use crate::config::{Config, HostPort};
 use crate::path::socket;
+use crate::resolver;
 
 #[cfg(test)]
 mod tests;
@@ -119,18 +120,14 @@ async fn connect(target: &Target, connector: &TlsConnector) -> io::Result<TlsStr
 /// The addresses of the control plane, in random order, so that proxies spread over its replicas.
 async fn lookup(target: &HostPort) -> io::Result<Vec<SocketAddr>> {
     let HostPort { host, port } = target;
-    if let Ok(address) = host.parse() {
-        return Ok(vec![SocketAddr::new(address, *port)]);
-    }
     let failed = |kind, cause: &dyn std::fmt::Display| {
         let hint = "is the name right, and does the pod's DNS work?";
         io::Error::new(kind, format!("can't resolve the control plane's name {host}: {cause}; {hint}"))
     };
-    let found = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host.as_ref(), *port)))
+    let mut addresses = tokio::time::timeout(LOOKUP_TIMEOUT, resolver::lookup(host, *port))
         .await
         .map_err(|_| failed(io::ErrorKind::TimedOut, &"no answer in time"))?
-        .map_err(|error| failed(error.kind(), &error))?;
-    let mut addresses: Vec<_> = found.collect();
+        .map_err(|error| failed(io::ErrorKind::NotFound, &error))?;
     addresses.shuffle(&mut rand::rng());
     addresses.truncate(MOST_ADDRESSES);
     Ok(addresses)

@@ -16,6 +16,7 @@ mod intercept;
 mod linger;
 mod outbound;
 mod path;
+mod resolver;
 #[cfg(test)]
 mod sizes;
 mod telemetry;

@@ -19,9 +19,10 @@ use weft_api::xds::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, De
 
 use super::delta::Delta;
 use super::directory::{Admission, Answer, Command, Directory, Holdings, Shared};
-use super::dns::{self, Names};
+use super::dns::Names;
 use super::graph::{Change, Graph};
 use super::link;
+use crate::resolver;
 
 /// How often it is checked what has not been used, as a share of the idle time.
 const SWEEPS: u32 = 10;
@@ -70,7 +71,7 @@ impl Client {
     ///
     /// `certificate_expires` tells when the certificate ends; each change is told to the control plane.
     pub(crate) async fn run(self, channel: Channel, certificate_expires: watch::Receiver<SystemTime>) {
-        self.run_with(channel, certificate_expires, dns::system()).await;
+        self.run_with(channel, certificate_expires, resolver::system()).await;
     }
 
     async fn run_with(

@@ -1,8 +1,4 @@
 //! Resolves the names of STRICT_DNS clusters, for as long as they are needed.
-//!
-//! The resolver asks over UDP, which the redirect rules leave alone, so its sockets carry no mark; they redirect TCP
-//! only. The fallback to TCP for a truncated answer goes through the proxy itself as an unknown destination, unless the
-//! rules exempt the proxy's user.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, ResolverOpts};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -41,24 +36,6 @@ pub(super) struct Names {
     tasks: JoinSet<()>,
     running: HashMap<Arc<str>, AbortHandle>,
     answers: mpsc::Sender<Resolved>,
-}
-
-/// The resolver of the system: `/etc/resolv.conf` and `/etc/hosts`.
-///
-/// # Errors
-/// When `/etc/resolv.conf` cannot be used.
-pub(super) fn system() -> Result<TokioResolver, String> {
-    let builder = TokioResolver::builder_tokio().map_err(|error| format!("/etc/resolv.conf: {error}"))?;
-    let mut builder = builder;
-    configure(builder.options_mut());
-    builder.build().map_err(|error| error.to_string())
-}
-
-/// Both address families, and no cache: each name is asked for once in its TTL anyway.
-pub(super) fn configure(options: &mut ResolverOpts) {
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    options.cache_size = 0;
-    options.try_tcp_on_error = true;
 }
 
 impl Names {

@@ -47,7 +47,7 @@ impl NameServer {
         let server = NameServerConfig::new([127, 0, 0, 1].into(), true, vec![connection]);
         let config = ResolverConfig::from_name_servers(vec![server]);
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        configure(builder.options_mut());
+        crate::resolver::configure(builder.options_mut());
         builder.options_mut().timeout = Duration::from_millis(200);
         builder.options_mut().attempts = 0;
         builder.build().map_err(|error| error.to_string())

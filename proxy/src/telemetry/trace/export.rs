@@ -8,7 +8,6 @@ mod tests;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,6 +25,7 @@ use tonic::transport::Endpoint;
 use super::{Finished, Sink, Tracer};
 use crate::config::Traces;
 use crate::path::socket;
+use crate::resolver;
 use crate::telemetry::metrics::Exports;
 
 /// Spans that wait for their export; more are dropped. As OpenTelemetry's batch processor has it.
@@ -198,7 +198,8 @@ fn channel(endpoint: Uri, mark: Option<u32>) -> tonic::transport::Channel {
 /// Tries all addresses of the collector's name, in order.
 async fn connect(uri: &Uri, mark: Option<u32>) -> io::Result<TcpStream> {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, uri.port_u16().unwrap_or(80))).await?.collect();
+    let found = resolver::lookup(host, uri.port_u16().unwrap_or(80)).await;
+    let addresses = found.map_err(|error| io::Error::new(io::ErrorKind::NotFound, format!("{host:?}: {error}")))?;
     let mut failed = io::Error::new(io::ErrorKind::NotFound, format!("{host:?} has no address"));
     for address in addresses {
         match socket::connect(address, mark, CONNECT_TIMEOUT).await {
