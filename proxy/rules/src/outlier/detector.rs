@@ -1,7 +1,7 @@
 //! What is known of each endpoint of a cluster, and who is ejected.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::Instant;
 
 use super::{Cause, Ejection, Observation, OutlierPolicy, SuccessRate};
@@ -11,9 +11,9 @@ const SAME_RATE: f64 = 1e-9;
 
 /// Watches the endpoints of a cluster, told by keys.
 #[derive(Debug, Clone)]
-pub struct Detector<K> {
+pub struct Detector<K, S = RandomState> {
     policy: OutlierPolicy,
-    hosts: HashMap<K, Host>,
+    hosts: HashMap<K, Host, S>,
     last_sweep: Instant,
 }
 
@@ -62,15 +62,24 @@ impl Host {
 impl<K: Clone + Eq + Hash> Detector<K> {
     /// Watches nobody yet; see [`keep`](Self::keep).
     pub fn new(policy: OutlierPolicy, now: Instant) -> Self {
-        Self { policy, hosts: HashMap::new(), last_sweep: now }
+        Self::with_hasher(policy, now, RandomState::default())
+    }
+}
+
+impl<K: Clone + Eq + Hash, S: BuildHasher> Detector<K, S> {
+    /// Watches nobody yet, and will find keys by this hash. Who chooses the keys must not know its seed.
+    pub fn with_hasher(policy: OutlierPolicy, now: Instant, hasher: S) -> Self {
+        Self { policy, hosts: HashMap::with_hasher(hasher), last_sweep: now }
     }
 
     /// Watches these endpoints from now on. Of those that were watched before everything stays known.
     ///
     /// Where fewer endpoints are left, fewer may be ejected: those whose time ends first return, and are listed.
     pub fn keep(&mut self, now: Instant, hosts: impl IntoIterator<Item = K>) -> Vec<K> {
-        let mut before = std::mem::take(&mut self.hosts);
-        self.hosts = hosts.into_iter().map(|key| before.remove_entry(&key).unwrap_or((key, Host::default()))).collect();
+        let hosts: Vec<_> =
+            hosts.into_iter().map(|key| self.hosts.remove_entry(&key).unwrap_or((key, Host::default()))).collect();
+        self.hosts.clear();
+        self.hosts.extend(hosts);
         let excess = self.ejected(now).saturating_sub(self.policy.max_ejected(self.hosts.len()));
         if excess == 0 {
             return Vec::new();

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
 use weft_rules::outlier::{Detector, Ejection, Observation};
 
 use crate::discovery::Cluster;
@@ -18,7 +19,7 @@ use crate::telemetry::metrics::{Event, WorkerMetrics};
 /// What one worker makes of a cluster's endpoints.
 pub(super) struct Ejections {
     cluster: Arc<str>,
-    detector: RefCell<Detector<SocketAddr>>,
+    detector: RefCell<Detector<SocketAddr, RandomState>>,
     conditions: Conditions,
     metrics: Rc<WorkerMetrics>,
     /// Of whom the conditions say that they are ejected.
@@ -36,7 +37,7 @@ impl Ejections {
         let policy = cluster.policy.outlier?;
         Some(Box::new(Self {
             cluster: Arc::clone(&cluster.name),
-            detector: RefCell::new(Detector::new(policy, now)),
+            detector: RefCell::new(Detector::with_hasher(policy, now, RandomState::default())),
             conditions: conditions.clone(),
             metrics: Rc::clone(metrics),
             reported: RefCell::default(),
