@@ -31,6 +31,9 @@ help:
 	@echo '             small and quick: make scale ARGS="--untimed --services 100 --proxies 50 --changes 20 --grow-to 1000"'
 	@echo 'make bench   what a pair of sidecars costs beside Envoy and HAProxy, against its targets: half an hour, on such a machine'
 	@echo '             small and quick: make bench ARGS="--workloads h1,steady --rounds 1 --seconds 2"'
+	@echo 'make instructions'
+	@echo '             what decisions and codecs cost, in instructions, against what was accepted last; accept it:'
+	@echo '             make instructions ARGS=--accept'
 	@echo 'make lint    formatting, lints, documentation, licences of dependencies'
 	@echo 'make build   the programs weft, weft-control and weft-proxy, in $(TARGET)/release'
 	@echo 'make dist    weft-proxy as it is shipped, in $(TARGET)/dist: faster, and long in the making'
@@ -79,6 +82,16 @@ bench: build dist $(ENVOY)
 .PHONY: parity
 parity: build $(ENVOY)
 	@$(CARGO) test --quiet --release --workspace --test parity $(ARGS)
+
+# The runner must have the very version of the library.
+.PHONY: instructions
+instructions: PROGRAMS += python3 valgrind
+instructions: PACKAGES += python3 valgrind
+instructions: setup
+	@echo '==> counting instructions: seconds, and minutes the first time' >&2
+	@$(CARGO) install --quiet --locked gungraun-runner --root $(TARGET)/gungraun \
+	    --version "=$$($(CARGO) pkgid gungraun | sed 's/.*@//')" >&2
+	@GUNGRAUN_RUNNER=$(abspath $(TARGET))/gungraun/bin/gungraun-runner proxy/benches/instructions.py $(ARGS)
 
 $(ENVOY_HOME)/envoy: | setup
 	@echo '==> installing Envoy $(ENVOY_VERSION) into $(ENVOY_HOME)' >&2

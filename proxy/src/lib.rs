@@ -2,7 +2,7 @@
 //!
 //! `docs/life-of-a-connection.md` follows a connection through these files: `outbound` and `inbound` are the two
 //! itineraries, `path` has their stages. Public are the command line, [`run`], and [`why`], which
-//! explains what the proxy would decide.
+//! explains what the proxy would decide; `bench` is for the benchmarks alone.
 
 mod admin;
 mod app;
@@ -25,6 +25,9 @@ pub mod why;
 mod worker;
 
 use clap::{Parser, Subcommand};
+
+#[doc(hidden)]
+pub use path::http1::bench;
 
 /// The Weft sidecar: takes over a pod's traffic, gives it mutual TLS, routing and telemetry.
 #[derive(Parser)]

@@ -14,6 +14,7 @@
 //!
 //! The tests hold both against each other, byte by byte (`tests/differential.rs`).
 
+pub mod bench;
 mod body;
 pub(crate) mod client;
 mod framing;

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Counts the instructions of the proxy's decisions and codecs, and compares them with accepted.json.
+
+Ends with 1 where one takes over 3 % and ten instructions more than was accepted, is new, or is gone. With another compiler the
+figures cannot be compared; that is said, and nothing is refused. docs/performance.md has the reasons.
+"""
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+ACCEPTED = Path(__file__).with_name("accepted.json")
+ROOT = Path(__file__).resolve().parents[2]
+# The programs that count; each is a `[[bench]]`.
+PROGRAMS = ["decisions", "codecs"]
+# A change is one of over so many percent, and over so many instructions in a benchmark's hundred rounds: a few come and go with
+# where the strings that are compared lie in memory.
+TOLERANCE, SLACK = 3, 1000
+HOW_TO_ACCEPT = "make instructions ARGS=--accept"
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="make instructions ARGS=...", description=__doc__.splitlines()[0])
+    parser.add_argument("--accept", action="store_true", help="what is counted now is what is accepted from now on")
+    parser.add_argument("--only", choices=PROGRAMS, help="only these; the codecs want all of weft-proxy to be compiled")
+    arguments = parser.parse_args()
+
+    programs = [arguments.only] if arguments.only else PROGRAMS
+    accepted = json.loads(ACCEPTED.read_text()) if ACCEPTED.exists() else {"made_with": {}, "instructions": {}}
+    before = {name: figure for name, figure in accepted["instructions"].items() if name.split("::")[0] in programs}
+    others = {name: figure for name, figure in accepted["instructions"].items() if name not in before}
+    differences = [f"{tool}: {accepted['made_with'].get(tool)} then, {version} here" for tool, version in made_with().items()
+                   if version != accepted["made_with"].get(tool)]
+    if arguments.accept and others and differences:
+        parser.error("with other tools all of the figures are to be accepted at once: " + "; ".join(differences))
+    now = count(programs)
+    complaints, gains = compare(before, now)
+
+    if arguments.accept:
+        figures = dict(sorted((others | now).items()))
+        ACCEPTED.write_text(json.dumps({"made_with": made_with(), "instructions": figures}, indent=2) + "\n")
+        print(f"Accepted, in {ACCEPTED.relative_to(ROOT)}: commit it, and say in the message why.")
+        return 0
+    if any(difference.startswith(("rustc", "host")) for difference in differences):
+        print("NOT COMPARABLE, so nothing is refused: the figures were accepted with another compiler.", *differences, sep="\n  ")
+        return 0
+    if gains:
+        print(f"Over {TOLERANCE} % fewer, please accept it so that it is not lost ({HOW_TO_ACCEPT}):", *gains, sep="\n  ")
+    if not complaints:
+        return 0
+    print("REFUSED:", *complaints, sep="\n  ")
+    if differences:
+        print("The accepted figures were made with other tools, which count a little, too:", *differences, sep="\n  ")
+    print(f"If it is worth it: {HOW_TO_ACCEPT}")
+    return 1
+
+
+def count(programs):
+    """The instructions of each benchmark, by its name."""
+    benches = [word for program in programs for word in ("--bench", program)]
+    command = [os.environ.get("CARGO", "cargo"), "bench", "--quiet", "--workspace", *benches, "--",
+               "--output-format=json", "--callgrind-args=--cache-sim=no"]
+    ran = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if ran.returncode != 0:
+        sys.exit(ran.returncode)
+    figures = {}
+    for benchmark in map(json.loads, ran.stdout.splitlines()):
+        program = benchmark["module_path"].split("::")[0]
+        [profile] = benchmark["profiles"]
+        figures[f"{program}::{benchmark['function_name']}::{benchmark['id']}"] = \
+            profile["data"]["total"]["metrics"]["Ir"]["values"]["new"]
+    return figures
+
+
+def compare(before, now):
+    """Prints a table, and returns what is refused and what is better than accepted."""
+    complaints, gains = [], []
+    width = max(map(len, before | now))
+    print(f"{'':{width}}  {'accepted':>10}  {'now':>10}  change")
+    for name in sorted(before | now):
+        was, is_now = before.get(name), now.get(name)
+        if was is None or is_now is None:
+            change = "new" if was is None else "gone"
+            complaints.append(f"{name} is {change}")
+        else:
+            percent = 100 * (is_now - was) / was
+            change = f"{percent:+.1f} %" if is_now != was else "="
+            if abs(percent) <= TOLERANCE or abs(is_now - was) <= SLACK:
+                pass
+            elif is_now > was:
+                complaints.append(f"{name} takes {percent:.1f} % more: {was} before, {is_now} now")
+            else:
+                gains.append(f"{name} takes {-percent:.1f} % less")
+        print(f"{name:{width}}  {was or '-':>10}  {is_now or '-':>10}  {change}")
+    return complaints, gains
+
+
+def made_with():
+    """What the figures depend on besides the code."""
+    def told(*command):
+        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+    return {
+        "rustc": told("rustc", "--version"),
+        "host": told("rustc", "--print", "host-tuple"),
+        "libc": " ".join(platform.libc_ver()),
+        "valgrind": told("valgrind", "--version"),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
