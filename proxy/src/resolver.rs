@@ -9,7 +9,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, ResolverOpts};
+use hickory_resolver::config::{LookupIpStrategy, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 
 /// The resolver of the system, as its files are now.
 ///
@@ -29,7 +30,7 @@ pub(crate) fn configure(options: &mut ResolverOpts) {
 }
 
 /// The addresses of something that the proxy itself dials, by the search list of `/etc/resolv.conf`. The files are read anew
-/// each time: it happens only when a connection is made.
+/// each time: it happens only when a connection is made. Without name servers there is still `/etc/hosts`.
 ///
 /// # Errors
 /// What the resolver answers where there is no address.
@@ -37,6 +38,20 @@ pub(crate) async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, Str
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let found = system()?.lookup_ip(host).await.map_err(|error| error.to_string())?;
+    let (resolver, reason) = match system() {
+        Ok(resolver) => (resolver, None),
+        Err(reason) => (hosts_alone()?, Some(reason)),
+    };
+    let found = resolver.lookup_ip(host).await.map_err(|error| reason.unwrap_or_else(|| error.to_string()))?;
     Ok(found.iter().map(|address| SocketAddr::new(address, port)).collect())
 }
+
+fn hosts_alone() -> Result<TokioResolver, String> {
+    let nobody = ResolverConfig::from_name_servers(vec![]);
+    let mut builder = TokioResolver::builder_with_config(nobody, TokioRuntimeProvider::default());
+    configure(builder.options_mut());
+    builder.build().map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Worlds of pods in network namespaces, and what must hold in them.
 //!
-//! Each file in `tests/tests` is one theme and one program: it enters namespaces of its own, then runs its trials, each in
+//! Each folder in `tests/tests` is one program: it enters namespaces of its own, then runs its trials, each in
 //! a [`World`](weft_cli::world::World) of its own. Applications and clients run in this process, on threads inside
 //! the pods' namespaces ([`apps`], [`client`]); proxies and the control plane are the real programs.
 

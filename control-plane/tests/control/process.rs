@@ -58,8 +58,8 @@ async fn what_was_answered_survives_kill_9() {
 async fn sigterm_ends_it_well_and_soon() {
     let folders = Folders::new();
     let mut process = start(&folders).await;
-    let mut watch = support::lines(process.api, "GET /v1/splits:watch").await;
-    support::json_line(&mut watch).await;
+    let mut watch = crate::support::lines(process.api, "GET /v1/splits:watch").await;
+    crate::support::json_line(&mut watch).await;
     let began = Instant::now();
     let pid = process.child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());

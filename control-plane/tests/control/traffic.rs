@@ -210,7 +210,7 @@ async fn with_a_token_nothing_but_health_goes_without() {
     let right = format!("authorization: Bearer {TOKEN}");
     assert_eq!(http(api, "GET /v1/splits", &[&right, "host: weft.example"], "").await.status, 200);
 
-    let mut health = tonic_health::pb::health_client::HealthClient::new(support::plain(api).await);
+    let mut health = tonic_health::pb::health_client::HealthClient::new(crate::support::plain(api).await);
     health.check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap();
 
     std::fs::write(control.folders.path("token"), "another-token-of-length").unwrap();
@@ -230,7 +230,7 @@ async fn beyond_loopback_the_api_speaks_tls() {
     let flags = [format!("--api-token-file={}", folders.path("token").display()), "--api-addr=0.0.0.0:0".to_owned()];
     let control = Control::start_with(folders, &flags).await;
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], control.app.addresses().api.port()));
-    let channel = support::secure(address, None, &control.folders.bundle()).await;
+    let channel = crate::support::secure(address, None, &control.folders.bundle()).await;
     let mut traffic = weft_api::traffic::traffic_client::TrafficClient::new(channel);
     let mut request = tonic::Request::new(ListSplitsRequest::default());
     request.metadata_mut().insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());

@@ -150,6 +150,17 @@ pub(crate) fn lb_endpoint(host: &str, port: u16) -> LbEndpoint {
     LbEndpoint { host_identifier: Some(endpoint), ..LbEndpoint::default() }
 }
 
+/// An endpoint with a sidecar, as the control plane tells of one.
+pub(crate) fn meshed_endpoint(host: &str, port: u16, workload: &str, pod: &str) -> LbEndpoint {
+    let text = |text: &str| Kind::StringValue(text.to_owned());
+    let metadata = xds::metadata([
+        (xds::METADATA_IDENTITY, text("spiffe://cluster.local/ns/a-namespace/sa/a-service-account")),
+        (xds::METADATA_WORKLOAD, text(workload)),
+        (xds::METADATA_POD, text(pod)),
+    ]);
+    LbEndpoint { metadata: Some(metadata), ..lb_endpoint(host, port) }
+}
+
 pub(crate) fn assignment(name: &str, endpoints: &[(&str, u16)]) -> ClusterLoadAssignment {
     let lb_endpoints = endpoints.iter().map(|(host, port)| lb_endpoint(host, *port)).collect();
     let locality = LocalityLbEndpoints { lb_endpoints, ..LocalityLbEndpoints::default() };

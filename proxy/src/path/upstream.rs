@@ -32,6 +32,8 @@ mod held;
 mod http1;
 mod http2;
 mod limits;
+#[cfg(test)]
+mod memory;
 mod pick;
 #[cfg(test)]
 mod testing;

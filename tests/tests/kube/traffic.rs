@@ -118,7 +118,7 @@ async fn splits(cluster: Arc<Cluster>) -> Result<()> {
     let said = refused.err().context("an edit is overwritten")?.to_string();
     ensure!(said.contains("kubectl-edit") && said.contains(".spec.rules") && said.contains("--take-over"), "{said}");
     cluster.weft(["traffic", "set", "api", "v1=1", "v2=1", "-n", NAMESPACE, "--take-over"]).await?;
-    told(&cluster, "httproute/weft-api", "{.spec.rules[0].backendRefs[*].weight}", "1 1").await?;
+    told(&cluster, (NAMESPACE, "httproute/weft-api"), "{.spec.rules[0].backendRefs[*].weight}", "1 1").await?;
     let said = cluster.weft(["traffic", "audit", "api", "-n", NAMESPACE, "--limit", "1"]).await?;
     ensure!(said.contains("take-over") && said.contains("kubectl-edit"), "{said}");
     cluster.weft(["traffic", "set", "api", "v1=1", "v2=2", "-n", NAMESPACE]).await?;

@@ -7,6 +7,7 @@ use crate::discovery::testing::*;
 use crate::discovery::values::{Destination, Protocol, Traffic};
 
 mod inbound;
+mod memory;
 mod policy;
 
 const API: &str = "10.96.0.10:80";
