@@ -14,8 +14,8 @@
 //! Tests run on a thread inside the switch, so `kube`, `kubectl` and `helm` reach the API server at 10.1.0.1:6443, and each pod at
 //! its address. Everything goes with the world, but for empty cgroups, which [`run`] takes away.
 //!
-//! In the second, [`run`] takes away what was made. What a trial needs beside an API server it asks [`Cluster::built`] for, and is not
-//! possible where there is none.
+//! In the second, every program has a copy of the context that was the current one when the run began, and [`run`] takes away what was
+//! made. What a trial needs beside an API server it asks [`Cluster::built`] for, and is not possible where there is none.
 
 mod built;
 mod certificates;
@@ -30,5 +30,6 @@ mod suite;
 
 pub use self::built::Built;
 pub use self::cluster::{Cluster, NotPossible, Stream};
+pub use self::existing::of_weft;
 pub use self::mesh::{Helm, Mesh, RELEASE, SYSTEM_NAMESPACE};
 pub use self::suite::{Suite, run};

@@ -1,21 +1,20 @@
 //! What a cluster is to the trials, whichever way there is one: an API server, `kubectl`, `helm` and `weft`, images, pods.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use kube::Client;
 use kube::api::Api;
-use kube::{Client, Config};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 use weft_cli::world::{World, proxy_program, wait_until};
 
 use super::built::Built;
-use super::existing::Existing;
+use super::existing::{Existing, NAMESPACES};
 use super::image::{Images, succeed};
 use super::mesh;
 
@@ -62,14 +61,13 @@ impl Cluster {
         Ok(Self { way: Way::Built(Box::new(built)), client, images, programs, folder, mesh: OnceCell::new() })
     }
 
-    /// Takes the cluster that `KUBECONFIG` names.
+    /// Takes the cluster that `KUBECONFIG` names, and says which one that is. A file in `folder` has its context from then on.
     ///
     /// # Errors
     /// Where it does not answer, or can't be used; with what to do about it.
     pub(super) async fn take(folder: &Path) -> Result<Self> {
         let (images, programs) = (Images::of_environment()?, programs()?);
-        let client = Client::try_from(Config::from_kubeconfig(&<_>::default()).await.context("read KUBECONFIG")?)?;
-        let existing = Existing::look(&client, &programs).await?;
+        let (existing, client) = Existing::look(folder, &programs).await?;
         let (way, folder) = (Way::Existing(existing), folder.to_owned());
         Ok(Self { way, client, images, programs, folder, mesh: OnceCell::new() })
     }
@@ -120,8 +118,11 @@ impl Cluster {
     /// # Errors
     /// Where the API server refuses them.
     pub async fn gateway_api(&self) -> Result<()> {
-        if matches!(&self.way, Way::Existing(existing) if existing.had_gateway_api()) {
-            return Ok(());
+        if let Way::Existing(existing) = &self.way {
+            if existing.had_gateway_api() {
+                return Ok(());
+            }
+            existing.brings_gateway_api();
         }
         let path = self.gateway_api_folder();
         let applied = succeed(self.command("kubectl").args(["apply", "--server-side", "-k"]).arg(path)).await;
@@ -145,7 +146,10 @@ impl Cluster {
     pub fn how_to_enter(&self) -> String {
         match &self.way {
             Way::Built(built) => built.how_to_enter(&self.images),
-            Way::Existing(_) => "==> the cluster of KUBECONFIG has Weft in it, until Ctrl-C takes it away".to_owned(),
+            Way::Existing(_) => format!(
+                "==> the cluster of KUBECONFIG is held as it is now, until Ctrl-C, or: kill {}",
+                std::process::id()
+            ),
         }
     }
 
@@ -174,9 +178,9 @@ impl Cluster {
         self.images.application(application)
     }
 
-    fn kubeconfig(&self) -> OsString {
+    fn kubeconfig(&self) -> PathBuf {
         match &self.way {
-            Way::Built(built) => built.kubeconfig().into(),
+            Way::Built(built) => built.kubeconfig(),
             Way::Existing(existing) => existing.kubeconfig().to_owned(),
         }
     }
@@ -186,6 +190,12 @@ impl Cluster {
         let path = if program.contains('/') { program.into() } else { self.programs.join(program) };
         let mut command = Command::new(path);
         let search = format!("{}:{}", self.programs.display(), std::env::var("PATH").unwrap_or_default());
+        // By such variables `helm` finds another cluster than the kubeconfig's, and `weft` another control plane.
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("HELM_") || name.starts_with("WEFT_")) {
+                command.env_remove(name);
+            }
+        }
         command.env("KUBECONFIG", self.kubeconfig()).env("PATH", search).kill_on_drop(true);
         if let Way::Built(_) = self.way {
             // Elsewhere it has what the kubeconfig's own programs log in with.
@@ -291,11 +301,9 @@ impl Cluster {
     /// Makes a namespace with the service account `default`.
     ///
     /// # Errors
-    /// Where the controller manager does not make the account, or the namespace was there before the run.
+    /// Where the controller manager does not make the account, or nobody would have looked whether the namespace was there before.
     pub async fn namespace(&self, name: &str, labels: &str) -> Result<()> {
-        if let Way::Existing(existing) = &self.way {
-            existing.claim(name)?;
-        }
+        ensure!(NAMESPACES.contains(&name), "{name} is to be listed in NAMESPACES, tests/src/kube/existing.rs");
         let yaml = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{{labels}}}}}\n");
         self.apply(&yaml).await?;
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client(), name);

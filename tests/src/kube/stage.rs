@@ -39,7 +39,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Whether it is on a cluster that is there already.
     pub(super) fn is_borrowed() -> bool {
-        Existing::named().is_some()
+        Existing::is_named()
     }
 
     /// The stage, set up by whoever comes first.

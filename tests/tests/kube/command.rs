@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use weft_cli::world::wait_until;
-use weft_tests::kube::{Cluster, SYSTEM_NAMESPACE, Suite};
+use weft_tests::kube::{Cluster, SYSTEM_NAMESPACE, Suite, of_weft};
 
 use crate::LIMIT;
 use crate::traffic::{NAMESPACE, shop, told};
@@ -35,11 +35,13 @@ async fn there_and_back(cluster: Arc<Cluster>) -> Result<()> {
     ensure!(said.contains("--yes"), "it does not ask: {said}");
     cluster.weft(["uninstall", "--yes"]).await?;
     wait_until("every trace to be gone", Duration::from_secs(60), async || {
-        let kinds =
-            "crd,clusterrole,clusterrolebinding,mutatingwebhookconfiguration,validatingwebhookconfiguration,namespace";
-        let left = cluster.kubectl(["get", kinds, "-o", "name"]).await?;
-        let left: Vec<_> = left.lines().filter(|name| name.contains("weft")).collect();
+        let whole = "crd,clusterrole,clusterrolebinding,mutatingwebhookconfiguration,validatingwebhookconfiguration";
+        let objects = cluster.kubectl(["get", &format!("{whole},namespace"), "-o", "name"]).await?;
+        let left = of_weft(&objects);
         ensure!(left.is_empty(), "{left:?}");
+        // Whatever it is called.
+        let left = cluster.kubectl(["get", whole, "-l", "app.kubernetes.io/part-of=weft", "-o", "name"]).await?;
+        ensure!(left.is_empty(), "{left}");
         let bundles = ["get", "configmaps", "-A", "-o", "name", "--field-selector", "metadata.name=weft-trust-bundle"];
         let left = cluster.kubectl(bundles).await?;
         ensure!(left.is_empty(), "{left}");
