@@ -194,7 +194,11 @@ async fn heed(interrupt: watch::Sender<bool>) {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let Ok(mut signals) = kinds.into_iter().map(signal).collect::<std::io::Result<Vec<_>>>() else { return };
     any_of(&mut signals).await;
-    eprintln!("==> interrupted; once more, and what was made stays");
+    // By its id: of what Ctrl-C reaches in a terminal, cargo and make end at once, and the next one is not for us any more.
+    let (limit, id) = (CLEAR.as_secs() / 60, std::process::id());
+    eprintln!(
+        "==> interrupted: taking away what was made, for up to {limit} minutes. To end at once and leave it: kill {id}"
+    );
     interrupt.send_replace(true);
     any_of(&mut signals).await;
     std::process::exit(130);
