@@ -11,7 +11,7 @@ use kube::api::Api;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
-use weft_cli::world::{World, proxy_program, wait_until};
+use weft_cli::world::{World, control_program, wait_until};
 
 use super::built::Built;
 use super::existing::{Existing, NAMESPACES};
@@ -217,7 +217,8 @@ impl Cluster {
     /// # Errors
     /// Where it fails; with what it says.
     pub async fn weft<const N: usize>(&self, arguments: [&str; N]) -> Result<String> {
-        let program = proxy_program()?.with_file_name("weft");
+        // Not beside weft-proxy: WEFT_PROXY_BIN may name one of another profile.
+        let program = control_program()?.with_file_name("weft");
         let program = program.to_str().context("a path that is not UTF-8")?;
         succeed(self.command(program).args(arguments)).await
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::process::Command;
-use weft_cli::world::proxy_program;
+use weft_cli::world::{control_program, proxy_program};
 
 use super::components::Places;
 use super::node::socket;
@@ -71,10 +71,11 @@ impl Images {
 /// Makes the images and imports them; containerd must run.
 pub(super) async fn import(places: &Places) -> Result<()> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kube/images");
-    let proxy = proxy_program()?;
-    let programs = proxy.parent().context("weft-proxy is in no folder")?;
+    // The sidecar may be of another profile than the others, and so in another folder.
+    let control = control_program()?;
+    let programs = control.parent().context("weft-control is in no folder")?;
     let mut make = Command::new(&script);
-    make.arg(programs).arg(&places.programs).arg(&places.folder);
+    make.env("WEFT_PROXY_BIN", proxy_program()?).arg(programs).arg(&places.programs).arg(&places.folder);
     succeed(&mut make).await?;
     for archive in ARCHIVES {
         let mut import = Command::new(places.programs.join("ctr"));
