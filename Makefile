@@ -55,16 +55,22 @@ test: build $(ENVOY)
 
 # Kubernetes itself is built once, into a folder outside of the tree; not where KUBECONFIG names a cluster.
 .PHONY: test-kube
-ifeq ($(KUBECONFIG),)
+ifndef KUBECONFIG
 test-kube: PROGRAMS += runc openssl
 test-kube: PACKAGES += runc openssl
 else
-# Nothing of a node runs here; and the trials run in another folder.
+# Nothing of a node runs here.
 test-kube: PROGRAMS :=
-test-kube: export KUBECONFIG := $(subst $() ,:,$(abspath $(subst :, ,$(KUBECONFIG))))
+test-kube: CLIENTS := clients
+# The trials run in another folder. The shell makes paths absolute: make would take one with a space in it for two.
+ABSOLUTE = KUBECONFIG="$$(IFS=:; set -f; for path in $$KUBECONFIG; do case $$path in \
+    ('') ;; \
+    (/*) printf '%s:' "$$path" ;; \
+    (*) printf '%s:' "$$PWD/$$path" ;; \
+    esac; done)" && export KUBECONFIG &&
 endif
 test-kube: build
-	@WEFT_KUBE="$$(tests/kube/build $(if $(KUBECONFIG),clients))" && export WEFT_KUBE && \
+	@$(ABSOLUTE) WEFT_KUBE="$$(tests/kube/build $(CLIENTS))" && export WEFT_KUBE && \
 	    $(CARGO) test --quiet --release --workspace --test kube -- $(ARGS)
 
 .PHONY: scale
