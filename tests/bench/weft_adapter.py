@@ -1,4 +1,4 @@
-"""Weft on both sides, as its users run it, for the harness that `bench/README.md` describes.
+"""Weft on both sides, as its users run it, for a second, independent harness: docs/performance.md says which.
 
 A control plane reads the mesh from manifests; both sidecars learn from it by discovery who is there, get their certificates
 from it, and send a hundredth of the requests as spans to a collector, which takes everything and keeps nothing. Metrics and
@@ -87,7 +87,7 @@ class Adapter(Peer):
             "WEFT_TOKEN_FILE": str(token),
             "WEFT_POD_NAME": pod, "WEFT_POD_NAMESPACE": NAMESPACE, "WEFT_SERVICE_ACCOUNT": pod, "WEFT_POD_IPS": ip,
             "WEFT_WORKERS": str(self.threads), "WEFT_LOG": "warn",
-            # The default is the dearer X25519MLKEM768, which the others lack.
+            # The default is the dearer X25519MLKEM768, which HAProxy 2.6 lacks.
             "WEFT_TLS_GROUPS": "X25519",
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{SERVER_IP}:{OTLP}",
             "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.01"})

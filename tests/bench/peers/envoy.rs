@@ -36,7 +36,7 @@ pub(super) async fn start(world: &World, traffic: Traffic) -> Result<Pair> {
 fn bootstrap(side: &Side<'_>, protocol: Protocol, certificates: &Certificates) -> Value {
     let chain = json!({"filters": [match protocol {
         Protocol::Tcp => typed("filters.network.tcp_proxy.v3.TcpProxy", json!({"stat_prefix": "tcp", "cluster": "far"})),
-        Protocol::Http1 | Protocol::Http2 => http_manager(side.calls),
+        Protocol::Http1 | Protocol::Http2 => http_manager(),
     }]});
     let cluster = cluster(side, protocol);
     let (chain, cluster) = match side.calls {
@@ -54,10 +54,12 @@ fn bootstrap(side: &Side<'_>, protocol: Protocol, certificates: &Certificates) -
     }})
 }
 
-/// All requests to the cluster, without time-outs. The server's side tells the application who called, as a mesh does.
-fn http_manager(calls: bool) -> Value {
+/// All requests to the cluster, without time-outs. As in Weft, what callers say of their own certificate is removed, and
+/// applications are not told who called: to write that for each request would be work that the others don't have.
+fn http_manager() -> Value {
     let manager = json!({
         "stat_prefix": "http",
+        "forward_client_cert_details": "SANITIZE",
         "route_config": {"virtual_hosts": [{
             "name": "all",
             "domains": ["*"],
@@ -65,11 +67,6 @@ fn http_manager(calls: bool) -> Value {
         }]},
         "http_filters": [typed("filters.http.router.v3.Router", json!({}))],
     });
-    let caller = json!({
-        "forward_client_cert_details": "SANITIZE_SET",
-        "set_current_client_cert_details": {"uri": true},
-    });
-    let manager = if calls { manager } else { with(manager, caller) };
     typed("filters.network.http_connection_manager.v3.HttpConnectionManager", manager)
 }
 

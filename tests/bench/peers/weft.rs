@@ -27,7 +27,7 @@ fn sidecar(world: &World, pod: &str, collector: &Collector) -> PodBuilder {
     let environment = [
         ("WEFT_WORKERS", "1"),
         ("WEFT_LOG", "warn"),
-        // The default is the dearer X25519MLKEM768, which the others lack.
+        // The default is the dearer X25519MLKEM768, which HAProxy 2.6 lacks; Envoy has it, and is told X25519, too.
         ("WEFT_TLS_GROUPS", "X25519"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint()),
         ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
