@@ -170,7 +170,7 @@ async fn bulk(pair: &Pair, backend: &Backend, options: &Options) -> Result<Metri
 /// A fixed rate, far from saturation.
 async fn steady(pair: &Pair, options: &Options) -> Result<Metrics> {
     let (reading, latencies) = at_a_rate(pair, STEADY_CONNECTIONS, options).await?;
-    let mut metrics = per_answer(&reading, latencies.good.len() as u64);
+    let mut metrics = per_answer(&reading, latencies.good);
     metrics.insert("p50_ms", millis(&latencies, 0.5));
     metrics.insert("p99_ms", millis(&latencies, 0.99));
     metrics.insert("failed", latencies.failed as f64);
@@ -238,5 +238,5 @@ fn cpu(reading: &Reading, scale: f64) -> Metrics {
 
 /// A quantile, in milliseconds.
 fn millis(latencies: &Latencies, q: f64) -> f64 {
-    quantile(&latencies.good, q).as_secs_f64() * 1000.0
+    quantile(&latencies.took, q).as_secs_f64() * 1000.0
 }

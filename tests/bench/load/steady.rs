@@ -31,17 +31,29 @@ pub(crate) struct Steady {
 
 #[derive(Debug, Default)]
 struct Outcome {
-    /// When it was due, and how long after that the whole answer was there.
-    answered: Vec<(Instant, Duration)>,
-    failed: u64,
+    done: Vec<Done>,
+    /// The first failure, in words.
     first: Option<String>,
+}
+
+/// A request that was answered, or failed.
+#[derive(Clone, Copy, Debug)]
+struct Done {
+    due: Instant,
+    /// From when it was due until its whole answer was there. A failure takes [`PATIENCE`], or longer: failing soon is not being
+    /// fast.
+    took: Duration,
+    is_good: bool,
 }
 
 /// What came of the requests that count.
 #[derive(Clone, Debug)]
 pub(crate) struct Latencies {
-    pub(crate) good: Vec<Duration>,
-    /// Of all requests, also of those before.
+    /// Of each of them, those that failed with all of their patience.
+    pub(crate) took: Vec<Duration>,
+    /// How many had a whole answer that is a 200.
+    pub(crate) good: u64,
+    /// How many of all requests failed, also of those before.
     pub(crate) failed: u64,
 }
 
@@ -69,17 +81,18 @@ impl Steady {
     /// # Errors
     /// Where fewer than nine in ten were, with the first failure.
     pub(crate) async fn finish(self) -> Result<Latencies> {
-        let (mut good, mut failed, mut first) = (Vec::new(), 0, None);
+        let (mut done, mut first): (Vec<Done>, _) = (Vec::new(), None);
         for worker in self.workers {
             let outcome = worker.await?;
-            let counted = outcome.answered.iter().filter(|(due, _)| (self.begin..self.end).contains(due));
-            good.extend(counted.map(|(_, took)| *took));
-            failed += outcome.failed;
+            done.extend(outcome.done);
             first = first.or(outcome.first);
         }
-        let enough = good.len() as f64 >= ANSWERED * self.due;
-        ensure!(enough, "{} of {} requests were answered in time; {first:?}", good.len(), self.due);
-        Ok(Latencies { good, failed })
+        let failed = done.iter().filter(|request| !request.is_good).count() as u64;
+        done.retain(|request| (self.begin..self.end).contains(&request.due));
+        let good = done.iter().filter(|request| request.is_good).count() as u64;
+        let enough = good as f64 >= ANSWERED * self.due;
+        ensure!(enough, "{good} of {} requests were answered in time; {first:?}", self.due);
+        Ok(Latencies { took: done.iter().map(|request| request.took).collect(), good, failed })
     }
 }
 
@@ -103,13 +116,13 @@ async fn work(at: SocketAddr, mut due: UnboundedReceiver<Instant>) -> Outcome {
     let (mut outcome, mut connection) = (Outcome::default(), None);
     let request = request("/", "");
     while let Some(due) = due.recv().await {
-        match timeout(PATIENCE, ask(at, &mut connection, &request)).await.map_err(Error::from).flatten() {
-            Ok(()) => outcome.answered.push((due, due.elapsed())),
-            Err(error) => {
-                connection = None;
-                outcome.failed += 1;
-                outcome.first.get_or_insert_with(|| format!("{error:#}"));
-            }
+        let asked = timeout(PATIENCE, ask(at, &mut connection, &request)).await.map_err(Error::from).flatten();
+        let elapsed = due.elapsed();
+        let took = if asked.is_ok() { elapsed } else { elapsed.max(PATIENCE) };
+        outcome.done.push(Done { due, took, is_good: asked.is_ok() });
+        if let Err(error) = asked {
+            connection = None;
+            outcome.first.get_or_insert_with(|| format!("{error:#}"));
         }
     }
     outcome
