@@ -27,10 +27,10 @@ impl Wire {
     /// Ends the capture. By now the pair has carried something.
     ///
     /// # Errors
-    /// Where an answer crossed in the clear, a handshake chose otherwise than all others, or the server's proxy takes plaintext.
+    /// Where an answer (of `tcp`: what was sent) crossed in the clear, a handshake chose otherwise than all others, or the server's proxy takes plaintext.
     pub(crate) async fn check(mut self, world: &World, pair: &Pair, traffic: Traffic) -> Result<()> {
         let bytes = self.0.bytes(&pair.api).await?;
-        ensure!(!contains(&bytes, BODY.as_bytes()), "an answer crossed the wire in the clear");
+        ensure!(!contains(&bytes, BODY.as_bytes()), "what applications say crossed the wire in the clear");
         let choices = server_hello::chosen(&bytes, v4(&pair.api)?, v4(&pair.web)?);
         ensure!(!choices.is_empty(), "no TLS handshake was seen between the pods");
         if let Some(other) = choices.iter().find(|chosen| **chosen != ALIKE) {

@@ -12,7 +12,7 @@ use weft_cli::world::wait_until;
 use weft_tests::quantile::quantile;
 
 use crate::Options;
-use crate::backend::{Backend, HTTP1, HTTP2, SINK};
+use crate::backend::{BODY, Backend, HTTP1, HTTP2, SINK};
 use crate::cells::Metrics;
 use crate::load::http1::{self, Http1};
 use crate::load::steady::{Latencies, Steady};
@@ -118,7 +118,8 @@ pub(crate) async fn ready(pair: &Pair, backend: &Backend, traffic: Traffic) -> R
                 HTTP1 => Http1::open(at).await?.ask(&http1::request("/", "")).await.map(|()| None),
                 _ => {
                     let mut stream = TcpStream::connect(at).await?;
-                    stream.write_all(b"a few bytes").await?;
+                    // What is then looked for on the wire.
+                    stream.write_all(BODY.as_bytes()).await?;
                     Ok(Some(stream))
                 }
             }
