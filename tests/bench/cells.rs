@@ -1,4 +1,4 @@
-//! All cells, one after the other: rounds in which the peers take turns.
+//! All cells, one after the other: rounds in which the peers take turns, and in being the first of a round, too.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -56,14 +56,14 @@ pub(crate) async fn all(options: &Options) -> Result<Measured> {
 
 async fn rounds(options: &Options) -> Measured {
     let mut measured = Measured::default();
-    for round in 1..=options.rounds {
+    for (turn, round) in (1..=options.rounds).enumerate() {
         for workload in &options.workloads {
-            for peer in options.peers.iter().filter(|peer| workload.concerns(**peer)) {
+            for peer in in_turn(&options.peers, *workload, turn) {
                 let name = format!("{round}/{} {workload} {peer}", options.rounds);
-                match cell(*peer, *workload, options).await {
+                match cell(peer, *workload, options).await {
                     Ok(metrics) => {
                         eprintln!("{name}:{}", brief(&metrics));
-                        measured.samples.push(Sample { round, workload: *workload, peer: *peer, metrics });
+                        measured.samples.push(Sample { round, workload: *workload, peer, metrics });
                     }
                     Err(error) => {
                         eprintln!("{name} FAILED: {error:#}");
@@ -74,6 +74,15 @@ async fn rounds(options: &Options) -> Measured {
         }
     }
     measured
+}
+
+/// The peers that the workload concerns. Each round begins with another one: a machine that becomes slower or faster meanwhile
+/// favours none of them.
+fn in_turn(peers: &[Peer], workload: Workload, turn: usize) -> Vec<Peer> {
+    let mut peers: Vec<Peer> = peers.iter().copied().filter(|peer| workload.concerns(*peer)).collect();
+    let first = turn % peers.len().max(1);
+    peers.rotate_left(first);
+    peers
 }
 
 /// One cell, in a world of its own: so nothing is left of the one before, neither connections nor memory.

@@ -40,7 +40,7 @@ pub(crate) struct Options {
     /// How the result is printed: `text`, or `json`, one object as the last line.
     #[arg(short, long, default_value = "text", value_parser = ["text", "json"])]
     output: String,
-    /// What is put between the pods, in this order within a round.
+    /// What is put between the pods, in this order; each round begins with the next one.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Peer::value_variants().to_vec())]
     peers: Vec<Peer>,
     /// What is measured.

@@ -84,9 +84,9 @@ impl Workload {
         Traffic { protocol, target }
     }
 
-    /// Whether there is something to be measured of it: without a proxy there is no memory.
+    /// Whether something that counts is measured of it: without a proxy, that is the latency which there is anyway.
     pub(crate) fn concerns(self, peer: Peer) -> bool {
-        peer != Peer::Direct || !matches!(self, Self::Mem | Self::Mem4)
+        peer != Peer::Direct || self == Self::Steady
     }
 
     /// Measures it.
