@@ -25,16 +25,19 @@ mod load;
 mod meter;
 mod peers;
 mod report;
+mod setting;
 mod wire;
 mod workloads;
 
 use peers::Peer;
+use setting::Setting;
 use workloads::Workload;
 
 /// Open files of this process and of each proxy: idle connections, twice.
 const OPEN_FILES: u64 = 65_536;
 
-/// Measures a pair of Weft's sidecars beside other proxies; ends with 1 where a target is missed or a cell failed.
+/// Measures a pair of Weft's sidecars beside other proxies; ends with 1 where a target is missed, or a cell or a request of
+/// Weft's failed.
 #[derive(Clone, Debug, Parser)]
 pub(crate) struct Options {
     /// How the result is printed: `text`, or `json`, one object as the last line.
@@ -58,7 +61,7 @@ pub(crate) struct Options {
     /// Idle connections.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=5_000))]
     idle: u32,
-    /// Prints the table as docs/performance.md has it.
+    /// Prints the table in Markdown, as docs/performance.md has it.
     #[arg(long)]
     markdown: bool,
     /// Where the bars are drawn, as SVG.
@@ -89,14 +92,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all cells were measured and all targets met.
+/// Whether all cells were measured, all of Weft's requests answered and no target missed.
 fn run(options: &Options) -> Result<bool> {
     options.peers.iter().try_for_each(|peer| peer.check())?;
     allow_open_files()?;
+    let setting = Setting::of(&options.peers);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let measured = runtime.block_on(cells::all(options));
     runtime.shutdown_background();
-    report::show(&mut io::stdout().lock(), options, &measured?)
+    report::show(&mut io::stdout().lock(), options, &setting, &measured?)
 }
 
 /// As many as the machine allows, for this process and what it starts.

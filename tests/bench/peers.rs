@@ -71,16 +71,39 @@ pub(crate) struct Pair {
 }
 
 impl Peer {
+    /// Its name where people read it.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Envoy => "Envoy",
+            Self::Haproxy => "HAProxy",
+            Self::Weft => "Weft",
+        }
+    }
+
+    /// The proxy's program; `None`: it is none.
+    ///
+    /// # Errors
+    /// Says where it was looked for.
+    pub(crate) fn program(self) -> Result<Option<PathBuf>> {
+        match self {
+            Self::Direct => Ok(None),
+            Self::Envoy => envoy::program().map(Some),
+            Self::Haproxy => haproxy::program().map(Some),
+            Self::Weft => proxy_program().map(Some),
+        }
+    }
+
     /// Checks that its programs are there.
     ///
     /// # Errors
     /// Says which one is missing.
     pub(crate) fn check(self) -> Result<()> {
-        match self {
-            Self::Direct => return Ok(()),
-            Self::Envoy => drop(envoy::program()?),
-            Self::Haproxy => drop(haproxy::program()?),
-            Self::Weft => drop(control_program()?),
+        if self.program()?.is_none() {
+            return Ok(());
+        }
+        if self == Self::Weft {
+            drop(control_program()?);
         }
         // Its rules redirect for the others, too.
         proxy_program().map(drop)

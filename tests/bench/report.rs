@@ -1,98 +1,147 @@
 //! The result: a table, bars, JSON, and which targets were missed.
 
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Map, Value, json};
 use weft_cli::world::proxy_program;
 use weft_tests::plot::figure;
 
 use crate::Options;
-use crate::cells::Measured;
-use crate::figures::{Limit, Row, rows};
+use crate::cells::{Measured, Sample};
+use crate::figures::{Lack, Limit, Row, Target, Verdict, rows};
 use crate::peers::Peer;
+use crate::setting::Setting;
 
 mod bars;
 
 /// The peers that have columns, in their order.
 const SHOWN: [Peer; 3] = [Peer::Envoy, Peer::Haproxy, Peer::Weft];
 
-/// Writes what was measured to `out`. Whether all that must be met is met, and no cell failed.
+/// Writes what was measured to `out`. Whether all that must be met is met, and neither a cell nor a request of Weft's failed.
+/// What was not judged is told, and no failure.
 ///
 /// # Errors
 /// Where nothing was measured, or the plot or `out` cannot be written.
-pub(crate) fn show(out: &mut impl Write, options: &Options, measured: &Measured) -> Result<bool> {
+pub(crate) fn show(out: &mut impl Write, options: &Options, setting: &Setting, measured: &Measured) -> Result<bool> {
     let rows = rows(measured);
-    let missed: Vec<String> = rows.iter().filter_map(missed).collect();
-    writeln!(out, "{}", table(options, &rows))?;
+    ensure!(!rows.is_empty() || !measured.failed.is_empty(), "nothing was measured: of `direct`, only `steady` is");
+    let outcome = Outcome::of(measured, &rows);
+    let about = about(options, setting, &rows);
+    writeln!(out, "{about}\n\n{}\n", table(options, &rows))?;
     if let Some(path) = &options.plot {
-        let drawn = std::fs::write(path, bars::svg(&about(options), &rows));
+        let drawn = std::fs::write(path, bars::svg(&about, &rows));
         drawn.with_context(|| format!("cannot write {}", path.display()))?;
         writeln!(out, "drawn in {}", path.display())?;
     }
-    for sample in measured.samples.iter().filter(|sample| sample.metrics.get("failed").is_some_and(|n| *n > 0.0)) {
-        let failed = sample.metrics.get("failed").copied().unwrap_or_default();
-        writeln!(out, "round {}, {}, {}: {failed} requests failed", sample.round, sample.workload, sample.peer)?;
-    }
-    for failed in &measured.failed {
-        writeln!(out, "FAILED: {failed}")?;
-    }
-    for missed in &missed {
-        writeln!(out, "MISSED: {missed}")?;
-    }
+    outcome.tell(out)?;
     if options.output == "json" {
-        writeln!(out, "{}", object(options, measured, &rows, &missed))?;
+        writeln!(out, "{}", object(options, setting, measured, &rows, &outcome))?;
     }
     out.flush()?;
-    Ok(missed.is_empty() && measured.failed.is_empty())
+    Ok(outcome.is_good())
 }
 
-fn about(options: &Options) -> String {
-    let Options { rounds, seconds, .. } = options;
-    format!("a pair of sidecars, medians of {rounds} rounds of {seconds} s")
+/// What there is to say of a run beside its figures.
+#[derive(Clone, Debug)]
+struct Outcome {
+    /// Targets that are held against nothing, and why.
+    not_judged: Vec<String>,
+    /// Requests of the others that failed.
+    noted: Vec<String>,
+    /// Cells that came to nothing, and requests of Weft's that failed.
+    failed: Vec<String>,
+    /// Targets that must be met, and are not.
+    missed: Vec<String>,
+}
+
+impl Outcome {
+    fn of(measured: &Measured, rows: &[Row]) -> Self {
+        let (mut noted, mut failed) = (Vec::new(), measured.failed.clone());
+        for sample in &measured.samples {
+            let count = sample.metrics.get("failed").copied().unwrap_or_default();
+            if count > 0.0 {
+                let told = if sample.peer == Peer::Weft { &mut failed } else { &mut noted };
+                let Sample { round, workload, peer, .. } = sample;
+                told.push(format!("round {round}, {workload}, {peer}: {count} requests failed"));
+            }
+        }
+        Self { not_judged: not_judged(rows), noted, failed, missed: rows.iter().filter_map(missed).collect() }
+    }
+
+    fn is_good(&self) -> bool {
+        self.failed.is_empty() && self.missed.is_empty()
+    }
+
+    fn tell(&self, out: &mut impl Write) -> io::Result<()> {
+        let Self { not_judged, noted, failed, missed } = self;
+        for (what, lines) in [("not judged", not_judged), ("note", noted), ("FAILED", failed), ("MISSED", missed)] {
+            for line in lines {
+                writeln!(out, "{what}: {line}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A line for each reason.
+fn not_judged(rows: &[Row]) -> Vec<String> {
+    let mut lacking: BTreeMap<Lack, Vec<&str>> = BTreeMap::new();
+    for row in rows {
+        if let Some(Err(lack)) = row.verdict {
+            lacking.entry(lack).or_default().push(row.figure.name);
+        }
+    }
+    lacking.iter().map(|(lack, names)| format!("{} ({lack})", names.join(", "))).collect()
 }
 
 fn missed(row: &Row) -> Option<String> {
-    let must = row.must.filter(|must| must.met == Some(false))?;
+    let must = row.verdict?.ok()?.must;
     let (weft, unit) = (row.values.get(&Peer::Weft)?, row.figure.unit);
-    Some(format!("{} is {} {unit}, not {}", row.figure.name, figure(*weft), figure(must.value)))
+    (!must.met).then(|| format!("{} is {} {unit}, not {}", row.figure.name, figure(*weft), figure(must.value)))
+}
+
+/// How it was measured, so that it can be compared with another result.
+fn about(options: &Options, setting: &Setting, rows: &[Row]) -> String {
+    let Options { rounds, seconds, .. } = options;
+    let noise = rows.iter().filter_map(|row| row.noise).reduce(f64::max);
+    let noise = noise.map(|noise| format!("; noise at most {} %", figure(noise))).unwrap_or_default();
+    format!("A pair of sidecars, medians of {rounds} rounds of {seconds} s: {setting}{noise}")
 }
 
 fn table(options: &Options, rows: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_preset(if options.markdown { presets::ASCII_MARKDOWN } else { presets::UTF8_FULL_CONDENSED });
-    let shown: Vec<Peer> = SHOWN.into_iter().filter(|peer| options.peers.contains(peer)).collect();
-    let heads = shown.iter().map(Peer::to_string);
-    let judged = ["Weft / Envoy", "must", "should", "noise %"].map(str::to_owned);
-    table.set_header(["figure", "unit"].map(str::to_owned).into_iter().chain(heads).chain(judged));
+    let [envoy, haproxy, weft] = SHOWN.map(Peer::title);
+    table.set_header(["workload", envoy, haproxy, weft, "Weft / Envoy", "must", "should", "met"]);
     for row in rows {
-        let values = shown.iter().map(|peer| written(row.values.get(peer).copied()));
+        let name = format!("{} ({})", row.figure.name, row.figure.unit);
+        let values = SHOWN.map(|peer| row.values.get(&peer).map_or_else(dash, |value| figure(*value)));
         let ratio = row.to_envoy().map_or_else(dash, |ratio| format!("{ratio:.2}"));
-        let judged = [ratio, verdict(row.must), verdict(row.should), written(row.noise)];
-        let name = [row.figure.name, row.figure.unit].map(str::to_owned);
-        table.add_row(name.into_iter().chain(values).chain(judged));
+        let bounds = row.figure.target.map_or_else(|| [dash(), dash()], bounds);
+        table.add_row([name].into_iter().chain(values).chain([ratio]).chain(bounds).chain([met(row).to_owned()]));
     }
-    for column in table.column_iter_mut().skip(2) {
+    for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
 }
 
-fn written(value: Option<f64>) -> String {
-    value.map_or_else(dash, figure)
+/// What a target asks for: so many times another's figure, or figures.
+fn bounds(Target { of, must, should }: Target) -> [String; 2] {
+    [must, should].map(|limit| of.map_or_else(|| figure(limit), |peer| format!("{limit:.2} of {}", peer.title())))
 }
 
-fn verdict(limit: Option<Limit>) -> String {
-    let Some(Limit { value, of, met }) = limit else { return dash() };
-    let limit = match of {
-        Some((peer, factor)) => format!("{factor:.2} of {peer}"),
-        None => figure(value),
-    };
-    match met {
-        Some(true) => format!("{limit}: met"),
-        Some(false) => format!("{limit}: MISSED"),
-        None => limit,
+/// Which of the two was met.
+fn met(row: &Row) -> &'static str {
+    match row.verdict {
+        None => "-",
+        Some(Err(_)) => "not judged",
+        Some(Ok(Verdict { should: Limit { met: true, .. }, .. })) => "both",
+        Some(Ok(Verdict { must: Limit { met: true, .. }, .. })) => "must",
+        Some(Ok(_)) => "MISSED",
     }
 }
 
@@ -100,27 +149,7 @@ fn dash() -> String {
     "-".to_owned()
 }
 
-fn object(options: &Options, measured: &Measured, rows: &[Row], missed: &[String]) -> Value {
-    let limit = |limit: Limit| {
-        json!({
-            "value": rounded(limit.value),
-            "of": limit.of.map(|(peer, _)| peer.to_string()),
-            "times": limit.of.map(|(_, factor)| factor),
-            "met": limit.met,
-        })
-    };
-    let row = |row: &Row| {
-        json!({
-            "figure": row.figure.name,
-            "workload": row.figure.workload.to_string(),
-            "unit": row.figure.unit,
-            "values": row.values.iter().map(|(peer, value)| (peer.to_string(), rounded(*value))).collect::<Map<_, _>>(),
-            "to_envoy": row.to_envoy().map(rounded),
-            "must": row.must.map(limit),
-            "should": row.should.map(limit),
-            "noise": row.noise.map(rounded),
-        })
-    };
+fn object(options: &Options, setting: &Setting, measured: &Measured, rows: &[Row], outcome: &Outcome) -> Value {
     let samples = measured.samples.iter().map(|sample| {
         let metrics = sample.metrics.iter().map(|(name, value)| ((*name).to_owned(), rounded(*value)));
         json!({
@@ -130,16 +159,46 @@ fn object(options: &Options, measured: &Measured, rows: &[Row], missed: &[String
             "metrics": metrics.collect::<Map<_, _>>(),
         })
     });
+    let versions = setting.versions.iter().map(|(peer, version)| (peer.to_string(), json!(version)));
     json!({
         "rounds": options.rounds,
         "seconds": options.seconds,
         "rate": options.rate,
         "idle": options.idle,
         "weft_proxy": proxy_program().ok().map(|path| path.display().to_string()),
-        "figures": rows.iter().map(row).collect::<Vec<_>>(),
+        "versions": versions.collect::<Map<_, _>>(),
+        "commit": setting.commit,
+        "cpu": setting.cpu,
+        "cores": setting.cores,
+        "figures": rows.iter().map(row_object).collect::<Vec<_>>(),
         "samples": samples.collect::<Vec<_>>(),
-        "failed": measured.failed,
-        "missed": missed,
+        "not_judged": outcome.not_judged,
+        "noted": outcome.noted,
+        "failed": outcome.failed,
+        "missed": outcome.missed,
+    })
+}
+
+fn row_object(row: &Row) -> Value {
+    let verdict = row.verdict.and_then(Result::ok);
+    let limit = |target: Target, times: f64, limit: Option<Limit>| {
+        json!({
+            "of": target.of.map(|peer| peer.to_string()),
+            "times": target.of.map(|_| times),
+            "value": limit.map(|limit| rounded(limit.value)),
+            "met": limit.map(|limit| limit.met),
+        })
+    };
+    let target = row.figure.target;
+    json!({
+        "figure": row.figure.name,
+        "workload": row.figure.workload.to_string(),
+        "unit": row.figure.unit,
+        "values": row.values.iter().map(|(peer, value)| (peer.to_string(), rounded(*value))).collect::<Map<_, _>>(),
+        "to_envoy": row.to_envoy().map(rounded),
+        "must": target.map(|target| limit(target, target.must, verdict.map(|verdict| verdict.must))),
+        "should": target.map(|target| limit(target, target.should, verdict.map(|verdict| verdict.should))),
+        "noise": row.noise.map(rounded),
     })
 }
 

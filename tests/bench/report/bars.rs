@@ -12,12 +12,12 @@ const MUST: &str = "#c33";
 const SHOULD: &str = "#393";
 
 pub(super) fn svg(about: &str, rows: &[Row]) -> String {
-    let about = format!("{about}; Weft is to stay under the red line, and should under the green one");
+    let about = format!("{about}; red: what Weft must not exceed, green: what it should not");
     let mut sheet = Sheet::new(&about, rows.len(), COLUMNS);
     for row in rows {
         let bars: Vec<Bar> = SHOWN.into_iter().filter_map(|peer| bar(row, peer)).collect();
-        let limits =
-            [(row.must, MUST), (row.should, SHOULD)].map(|(limit, color)| limit.map(|limit| (limit.value, color)));
+        let verdict = row.verdict.and_then(Result::ok);
+        let limits = verdict.map(|verdict| [(verdict.must.value, MUST), (verdict.should.value, SHOULD)]);
         let limits = limits.into_iter().flatten();
         let most = bars.iter().map(|bar| bar.value).chain(limits.clone().map(|(value, _)| value)).fold(0.0, f64::max);
         let mut panel = sheet.panel(row.figure.name, row.figure.unit, most);
