@@ -77,10 +77,11 @@ test-kube: build
 scale: build
 	@$(CARGO) test --quiet --release --workspace --test scale -- --plot $(abspath $(TARGET))/scale.svg $(ARGS)
 
-# The sidecar as it is shipped, and the others as they come.
+# The sidecar as it is shipped, and the others as they come; HAProxy unless --peers leaves it out.
+HAPROXY_IF_WANTED := $(if $(findstring --peers,$(ARGS)),$(findstring haproxy,$(ARGS)),haproxy)
 .PHONY: bench
-bench: PROGRAMS += haproxy
-bench: PACKAGES += haproxy
+bench: PROGRAMS += $(HAPROXY_IF_WANTED)
+bench: PACKAGES += $(HAPROXY_IF_WANTED)
 bench: build dist $(ENVOY)
 	@WEFT_PROXY_BIN=$(abspath $(TARGET))/dist/weft-proxy $(CARGO) test --quiet --release --workspace --test bench -- \
 	    --plot $(abspath $(TARGET))/bench.svg $(ARGS)
