@@ -1,6 +1,6 @@
 //! What the codec of HTTP/1 costs, in instructions; `make instructions` compares it with what was accepted.
 //!
-//! As in `proxy/rules/benches/decisions`, each benchmark reads or writes a hundred messages, after as many that are not
+//! As in `proxy/rules/benches/decisions`, each benchmark reads or writes [`TIMES`] messages, after as many that are not
 //! counted. What is read is copied first, as it is where it comes from a socket.
 
 #![allow(missing_docs, reason = "the benchmarks' macros make what nobody else sees")]
@@ -16,9 +16,9 @@ use tokio::runtime::Builder;
 use weft_proxy::bench;
 
 /// How many messages are counted.
-const TIMES: usize = 100;
+const TIMES: usize = 2000;
 
-/// A hundred messages.
+/// So many messages.
 type Messages = Box<dyn FnMut()>;
 
 /// As a browser sends it.
@@ -81,7 +81,7 @@ fn http1(mut messages: Messages) -> Messages {
 library_benchmark_group!(name = http1_group, benchmarks = http1);
 main!(library_benchmark_groups = http1_group);
 
-/// The same message again and again, a hundred times, which was done as often before.
+/// The same message again and again, which was done as often before.
 fn messages<M>(mut message: impl FnMut() -> M + 'static) -> Messages {
     let mut all = move || {
         for _ in 0..TIMES {

@@ -71,7 +71,7 @@ fn told() -> Decisions {
     })
 }
 
-/// A hundred come and go, of whom ten are too many.
+/// Fifty come and fifty go, again and again; five of them are too many.
 fn breaker() -> Decisions {
     let counter = Counter::default();
     decisions(vec![true; 50].into_iter().chain([false; 50]).collect(), move |enters| {

@@ -13,7 +13,7 @@ use weft_rules::balance::{PeakEwma, SlowStart, choose, least_request};
 use weft_rules::hash::{HashKey, hash_address, hash_of};
 use weft_rules::session::SessionPolicy;
 
-use crate::{Decisions, TIMES, decisions, randoms};
+use crate::{Decisions, decisions, randoms};
 
 /// How many endpoints there are.
 const ENDPOINTS: u8 = 20;
@@ -42,12 +42,6 @@ fn address(number: u8) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::new(10, 0, 1, number), 8080))
 }
 
-/// Moments a whole second apart: the parts of a second of the first one, which is different in each run, are never carried.
-fn seconds() -> impl Iterator<Item = Instant> {
-    let start = Instant::now();
-    (1..=TIMES as u64).map(move |number| start + Duration::from_secs(number))
-}
-
 fn peak_ewma() -> Decisions {
     let now = Instant::now();
     let endpoints: Vec<_> = (0..ENDPOINTS).map(|number| (PeakEwma::new(now), u32::from(number % 3))).collect();
@@ -55,11 +49,13 @@ fn peak_ewma() -> Decisions {
     decisions(randoms(), move |random| choose(&endpoints, *random, |(latency, pending)| latency.cost(later, *pending)))
 }
 
+/// Answers whole seconds apart: the parts of a second of the first moment, which is different in each run, are never carried.
 fn observe() -> Decisions {
-    let mut latency = PeakEwma::new(Instant::now());
-    let answers = seconds().zip(randoms());
-    decisions(answers.collect(), move |(now, random)| {
-        latency.observe(*now, Duration::from_micros(random % 10_000));
+    let mut now = Instant::now();
+    let mut latency = PeakEwma::new(now);
+    decisions(randoms(), move |random| {
+        now += Duration::from_secs(1);
+        latency.observe(now, Duration::from_micros(random % 10_000));
     })
 }
 

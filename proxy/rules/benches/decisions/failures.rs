@@ -1,6 +1,6 @@
 //! What follows when an attempt failed, and what is kept of those that did not.
 //!
-//! Moments are whole seconds apart, as in [`balancing`](crate::balancing).
+//! Moments are whole seconds apart, for the reason that `balancing::observe` has.
 
 use std::time::{Duration, Instant};
 
