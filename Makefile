@@ -114,10 +114,12 @@ build: setup
 	@$(CARGO) build --release --workspace --bins >&2
 
 # The sidecar as it is shipped: one is paid for on every request of every pod. Linked statically, it has no pages of libraries.
+# Like functions are kept once, and relocations packed: half a MiB less of a program to be mapped.
+DIST := -C target-feature=+crt-static -C link-arg=-Wl,--icf=all -C link-arg=-Wl,-z,pack-relative-relocs
 .PHONY: dist
 dist: setup
 	@echo '==> building weft-proxy once more, for speed: up to ten minutes the first time' >&2
-	@$(CARGO) rustc --profile dist --package weft-proxy --bin weft-proxy -- -C target-feature=+crt-static >&2
+	@$(CARGO) rustc --profile dist --package weft-proxy --bin weft-proxy -- $(DIST) >&2
 
 .PHONY: images
 images: build dist
