@@ -96,7 +96,7 @@ instructions: PROGRAMS += python3 valgrind
 instructions: PACKAGES += python3 valgrind
 instructions: setup
 	@echo '==> counting instructions: seconds, and minutes the first time' >&2
-	@$(CARGO) install --quiet --locked gungraun-runner --root $(TARGET)/gungraun \
+	@$(CARGO) install --quiet --debug --locked gungraun-runner --root $(TARGET)/gungraun \
 	    --version "=$$($(CARGO) pkgid gungraun | sed 's/.*@//')" >&2
 	@GUNGRAUN_RUNNER=$(abspath $(TARGET))/gungraun/bin/gungraun-runner proxy/benches/instructions.py $(ARGS)
 

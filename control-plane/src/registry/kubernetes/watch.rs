@@ -122,6 +122,10 @@ async fn watch(
             Err(error) if is_gone(&error) => break,
             Err(error) => {
                 retry.failed(&error).await;
+                // Who watches what is no more is answered by a page in plain text, which the client takes for a broken event.
+                if retry.lasts() && matches!(resource::served(client, kind).await, Ok(None)) {
+                    break;
+                }
                 continue;
             }
         };
@@ -186,8 +190,13 @@ impl Retry {
         }
     }
 
+    /// Whether it failed more than once in a row.
+    fn lasts(&self) -> bool {
+        self.failures > 1
+    }
+
     fn succeeded(&mut self) {
-        if self.failures > 1 {
+        if self.lasts() {
             tracing::info!(kind = %self.kind, "this kind is followed again");
         }
         self.failures = 0;
