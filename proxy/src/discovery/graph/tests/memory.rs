@@ -65,6 +65,5 @@ fn a_mesh_is_kept_small() {
     let said = format!(
         "a destination with one route and one endpoint: {destination} bytes, a route: {route}, an endpoint: {endpoint}"
     );
-    eprintln!("{said}");
-    assert!(destination <= 8192 && route <= 2048 && endpoint <= 1024, "{said}");
+    assert!(destination <= 8192 && route <= 1408 && endpoint <= 576, "{said}");
 }
