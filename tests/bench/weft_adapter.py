@@ -87,6 +87,8 @@ class Adapter(Peer):
             "WEFT_TOKEN_FILE": str(token),
             "WEFT_POD_NAME": pod, "WEFT_POD_NAMESPACE": NAMESPACE, "WEFT_SERVICE_ACCOUNT": pod, "WEFT_POD_IPS": ip,
             "WEFT_WORKERS": str(self.threads), "WEFT_LOG": "warn",
+            # As images/Dockerfile has it.
+            "GLIBC_TUNABLES": "glibc.cpu.x86_rep_movsb_threshold=100000000",
             # The default is the dearer X25519MLKEM768, which HAProxy 2.6 lacks.
             "WEFT_TLS_GROUPS": "X25519",
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{SERVER_IP}:{OTLP}",

@@ -27,6 +27,8 @@ fn sidecar(world: &World, pod: &str, collector: &Collector) -> PodBuilder {
     let environment = [
         ("WEFT_WORKERS", "1"),
         ("WEFT_LOG", "warn"),
+        // As images/Dockerfile has it.
+        ("GLIBC_TUNABLES", "glibc.cpu.x86_rep_movsb_threshold=100000000"),
         // The default is the dearer X25519MLKEM768, which HAProxy 2.6 lacks; Envoy has it, and is told X25519, too.
         ("WEFT_TLS_GROUPS", "X25519"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint()),
