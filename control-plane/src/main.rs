@@ -3,6 +3,10 @@
 use clap::Parser;
 use weft_control::config::Flags;
 
+/// Two thousand proxies come at once and go again: what they leave free is to be used again, or given back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The Weft control plane: discovery, certificates and traffic shifting.
 #[derive(Parser)]
 #[command(version, about)]
