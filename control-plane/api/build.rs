@@ -1,6 +1,7 @@
 //! Compiles the protobuf contract with protox, so that nobody needs `protoc`.
 
 use prost::Message as _;
+use tonic_prost_build::manual::{Builder, Method, Service};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = ["weft/traffic/v1/traffic.proto", "weft/status/v1/status.proto", "istio/v1/auth/ca.proto"];
@@ -17,5 +18,39 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .field_attribute(".weft.status.v1.ConfigurationResource.resource", "#[serde(skip)]")
         .field_attribute(".weft.traffic.v1.Shift.state", "#[serde(with = \"crate::shift_state\")]")
         .compile_fds(descriptors)?;
+    streams();
     Ok(())
+}
+
+/// Envoy's services of long streams, with a codec of our own; their messages are those of `envoy-types`.
+fn streams() {
+    let method = |name: &str, route: &str, request: &str, response: &str| {
+        let package = "::envoy_types::pb::envoy::service";
+        let method = Method::builder().name(name).route_name(route).codec_path("crate::streams::LeanCodec");
+        let method = method.input_type(format!("{package}::{request}")).output_type(format!("{package}::{response}"));
+        method.client_streaming().server_streaming().build()
+    };
+    let discovery = Service::builder()
+        .package("envoy.service.discovery.v3")
+        .name("AggregatedDiscoveryService")
+        .method(method(
+            "stream_aggregated_resources",
+            "StreamAggregatedResources",
+            "discovery::v3::DiscoveryRequest",
+            "discovery::v3::DiscoveryResponse",
+        ))
+        .method(method(
+            "delta_aggregated_resources",
+            "DeltaAggregatedResources",
+            "discovery::v3::DeltaDiscoveryRequest",
+            "discovery::v3::DeltaDiscoveryResponse",
+        ));
+    let load_reporting =
+        Service::builder().package("envoy.service.load_stats.v3").name("LoadReportingService").method(method(
+            "stream_load_stats",
+            "StreamLoadStats",
+            "load_stats::v3::LoadStatsRequest",
+            "load_stats::v3::LoadStatsResponse",
+        ));
+    Builder::new().compile(&[discovery.build(), load_reporting.build()]);
 }

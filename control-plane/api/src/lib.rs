@@ -1,12 +1,13 @@
 //! What the proxy, the control plane and the command have to agree on: protobuf services, the subset of xDS, and names.
 //!
 //! [`traffic`], [`status`] and [`istio_ca`] are Weft's own services; [`xds`] is the part of Envoy's v3 API that Weft
-//! speaks, described in `docs/reference/xds.md`; [`load`] is what it adds to load reports; [`names`] parses and prints the
-//! names of xDS resources.
+//! speaks, described in `docs/reference/xds.md`; [`streams`] are the two of its streams that stay open; [`load`] is what it
+//! adds to load reports; [`names`] parses and prints the names of xDS resources.
 
 pub mod load;
 pub mod names;
 pub mod ports;
+pub mod streams;
 pub mod xds;
 
 /// `weft.traffic.v1`: shifting a Service's traffic between backends.

@@ -8,7 +8,7 @@ use futures::{FutureExt, StreamExt, stream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
-use weft_api::xds::pb::envoy::service::load_stats::v3::load_reporting_service_server::{
+use weft_api::streams::load_reporting::load_reporting_service_server::{
     LoadReportingService, LoadReportingServiceServer,
 };
 use weft_api::xds::pb::envoy::service::load_stats::v3::{LoadStatsRequest, LoadStatsResponse};

@@ -1,6 +1,7 @@
 //! The two forms of the discovery protocol, over the same subscriptions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tonic::Status;
 use weft_api::xds::ResourceKind;
@@ -52,7 +53,7 @@ impl Protocol for Delta {
             nonce: request.response_nonce,
             error: request.error_detail.map(|status| status.message),
             names: Names::Change {
-                subscribe: request.resource_names_subscribe,
+                subscribe: shared(request.resource_names_subscribe),
                 unsubscribe: request.resource_names_unsubscribe,
                 versions: BTreeMap::from_iter(request.initial_resource_versions),
             },
@@ -60,7 +61,7 @@ impl Protocol for Delta {
     }
 
     fn encode(outgoing: Outgoing) -> Self::Response {
-        let resource = |resource: &std::sync::Arc<super::resources::Resource>| discovery::Resource {
+        let resource = |resource: &Arc<super::resources::Resource>| discovery::Resource {
             name: resource.name.clone(),
             version: resource.version.to_string(),
             resource: Some(resource.any.clone()),
@@ -91,7 +92,7 @@ impl Protocol for StateOfTheWorld {
             node: request.node,
             nonce: request.response_nonce,
             error: request.error_detail.map(|status| status.message),
-            names: Names::Set(request.resource_names),
+            names: Names::Set(shared(request.resource_names)),
         })
     }
 
@@ -105,6 +106,10 @@ impl Protocol for StateOfTheWorld {
             ..Default::default()
         }
     }
+}
+
+fn shared(names: Vec<String>) -> Vec<Arc<str>> {
+    names.into_iter().map(Arc::from).collect()
 }
 
 fn kind(type_url: &str) -> Result<ResourceKind, Status> {

@@ -258,8 +258,14 @@ impl Publisher {
     }
 
     /// Follows a request's names.
-    pub(super) fn request(&self, subscriber: &Subscriber, kind: ResourceKind, names: Names) -> Result<(), LimitError> {
+    pub(super) fn request(
+        &self,
+        subscriber: &Subscriber,
+        kind: ResourceKind,
+        mut names: Names,
+    ) -> Result<(), LimitError> {
         let mut index = self.index.write();
+        names.subscribed_mut().iter_mut().for_each(|name| index.share(kind, name));
         let mesh = self.mesh();
         let mut state = subscriber.state.lock();
         let known = || resources::names(&mesh, kind).collect();

@@ -6,10 +6,10 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
-use weft_api::xds::pb::envoy::service::discovery::v3 as discovery;
-use weft_api::xds::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
+use weft_api::streams::discovery::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
+use weft_api::xds::pb::envoy::service::discovery::v3 as discovery;
 
 use super::protocol::{Delta, Protocol, StateOfTheWorld};
 use super::publisher::Publisher;

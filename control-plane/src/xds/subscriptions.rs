@@ -43,9 +43,9 @@ pub(super) struct Subscriptions {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Names {
     /// Delta: these come and go; the client holds `versions` already.
-    Change { subscribe: Vec<String>, unsubscribe: Vec<String>, versions: BTreeMap<String, String> },
+    Change { subscribe: Vec<Arc<str>>, unsubscribe: Vec<String>, versions: BTreeMap<String, String> },
     /// State of the world: exactly these.
-    Set(Vec<String>),
+    Set(Vec<Arc<str>>),
 }
 
 /// What the index of interested streams has to learn.
@@ -84,6 +84,14 @@ pub(super) struct Answered {
     pub(super) refused: Vec<(Arc<str>, Arc<str>)>,
 }
 
+impl Names {
+    /// The names that are subscribed to.
+    pub(super) fn subscribed_mut(&mut self) -> &mut [Arc<str>] {
+        let (Self::Change { subscribe: names, .. } | Self::Set(names)) = self;
+        names
+    }
+}
+
 impl Subscriptions {
     /// Follows a request's names; what is new may be sent from now on.
     ///
@@ -102,14 +110,14 @@ impl Subscriptions {
         match names {
             Names::Change { mut subscribe, unsubscribe, mut versions } => {
                 if legacy && subscribe.is_empty() {
-                    subscribe.push(WILDCARD.to_owned());
+                    subscribe.push(WILDCARD.into());
                 }
                 state.unsubscribe(unsubscribe, &mut interest, now);
                 state.subscribe(kind, subscribe, &mut versions, known, &mut interest, now)?;
             }
             Names::Set(mut names) => {
                 if legacy && names.is_empty() {
-                    names.push(WILDCARD.to_owned());
+                    names.push(WILDCARD.into());
                 }
                 // A wildcard that came by being empty stays while the list is empty.
                 if state.wildcard && names.is_empty() {

@@ -21,8 +21,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+use weft_api::streams::load_reporting::load_reporting_service_client::LoadReportingServiceClient;
 use weft_api::xds::pb::envoy::config::core::v3::Node;
-use weft_api::xds::pb::envoy::service::load_stats::v3::load_reporting_service_client::LoadReportingServiceClient;
 use weft_api::xds::pb::envoy::service::load_stats::v3::{LoadStatsRequest, LoadStatsResponse};
 
 use super::conditions::Conditions;

@@ -75,6 +75,13 @@ impl Index {
         };
     }
 
+    /// Puts the copy of a name that other streams have in its place, so that thousands of streams keep it once.
+    pub(super) fn share(&self, kind: ResourceKind, name: &mut Arc<str>) {
+        if let Some((known, _)) = self.kinds.get(kind).named.get_key_value(name) {
+            name.clone_from(known);
+        }
+    }
+
     pub(super) fn stream(&self, id: u64) -> Option<&Arc<Subscriber>> {
         self.streams.get(&id)
     }

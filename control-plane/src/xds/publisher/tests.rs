@@ -17,7 +17,7 @@ fn connect(publisher: &Publisher, pod: &str) -> Arc<Subscriber> {
 }
 
 fn subscribe(publisher: &Publisher, stream: &Subscriber, kind: ResourceKind, names: &[&str]) {
-    let subscribe = names.iter().map(|name| (*name).to_owned()).collect();
+    let subscribe = names.iter().map(|name| Arc::from(*name)).collect();
     let names = Names::Change { subscribe, unsubscribe: vec![], versions: Default::default() };
     publisher.request(stream, kind, names).unwrap();
 }

@@ -10,9 +10,9 @@ use super::super::resources::Resource;
 use super::super::{MAX_NAME_BYTES, MAX_SUBSCRIPTIONS};
 use super::{Answered, Interest, LimitError, Version, WILDCARD, nack};
 
-/// A response is cut once its resources have this many bytes: a stream keeps a buffer of twice its longest response for as
+/// A response is cut once its resources have this many bytes: a stream keeps a buffer as large as its longest response for as
 /// long as it lives, and there are thousands.
-const RESPONSE_BYTES: usize = 8 << 10;
+const RESPONSE_BYTES: usize = 4 << 10;
 
 /// The subscriptions of one kind.
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ impl Kind {
     pub(super) fn subscribe(
         &mut self,
         kind: ResourceKind,
-        names: Vec<String>,
+        names: Vec<Arc<str>>,
         versions: &mut BTreeMap<String, String>,
         known: impl FnOnce() -> Vec<String>,
         interest: &mut Interest,
@@ -69,15 +69,15 @@ impl Kind {
     ) -> Result<(), LimitError> {
         let mut wildcard = false;
         for name in names {
-            if name == WILDCARD {
+            if *name == *WILDCARD {
                 wildcard = true;
                 continue;
             }
             if name.len() > MAX_NAME_BYTES {
                 return Err(LimitError::Name(kind, name.len()));
             }
-            let held = versions.remove(&name);
-            self.subscribe_one(name.into(), true, held, interest, now);
+            let held = versions.remove(name.as_ref());
+            self.subscribe_one(name, true, held, interest, now);
             if self.named > MAX_SUBSCRIPTIONS {
                 return Err(LimitError::Subscriptions(kind));
             }
@@ -156,8 +156,8 @@ impl Kind {
         if name == WILDCARD { self.wildcard } else { self.entries.get(name).is_some_and(|entry| entry.named) }
     }
 
-    pub(super) fn missing_from(&self, names: &[String]) -> Vec<String> {
-        let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    pub(super) fn missing_from(&self, names: &[Arc<str>]) -> Vec<String> {
+        let names: BTreeSet<&str> = names.iter().map(Arc::as_ref).collect();
         let wildcard = (self.wildcard && !names.contains(WILDCARD)).then(|| WILDCARD.to_owned());
         let gone = self.entries.iter().filter(|(name, entry)| entry.named && !names.contains(name.as_ref()));
         gone.map(|(name, _)| name.to_string()).chain(wildcard).collect()

@@ -69,13 +69,13 @@ fn text(outgoing: &Outgoing) -> String {
 }
 
 fn change(subscribe: &[&str], unsubscribe: &[&str], versions: &[(&str, &str)]) -> Names {
-    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let unsubscribe = unsubscribe.iter().map(|name| (*name).to_owned()).collect();
     let versions = versions.iter().map(|(name, version)| ((*name).to_owned(), (*version).to_owned())).collect();
-    Names::Change { subscribe: owned(subscribe), unsubscribe: owned(unsubscribe), versions }
+    Names::Change { subscribe: subscribe.iter().map(|name| Arc::from(*name)).collect(), unsubscribe, versions }
 }
 
 fn set(names: &[&str]) -> Names {
-    Names::Set(names.iter().map(|name| (*name).to_owned()).collect())
+    Names::Set(names.iter().map(|name| Arc::from(*name)).collect())
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn a_client_that_does_not_answer_is_sent_no_more_until_it_does() {
 #[test]
 fn limits_end_the_stream() {
     let mut stream = Stream::new(&[]);
-    let many: Vec<String> = (0..=MAX_SUBSCRIPTIONS).map(|number| number.to_string()).collect();
+    let many = (0..=MAX_SUBSCRIPTIONS).map(|number| number.to_string().into()).collect();
     let names = Names::Change { subscribe: many, unsubscribe: vec![], versions: BTreeMap::new() };
     assert_eq!(stream.request(Listener, names), Err(LimitError::Subscriptions(Listener)));
     let long = "x".repeat(MAX_NAME_BYTES + 1);
@@ -323,7 +323,8 @@ fn many_resources_come_in_several_responses() {
     for name in &names {
         stream.there.insert((Cluster, name.clone()), "1".to_owned());
     }
-    let subscribe = Names::Change { subscribe: names.clone(), unsubscribe: vec![], versions: BTreeMap::new() };
+    let subscribed = names.iter().map(|name| Arc::from(name.as_str())).collect();
+    let subscribe = Names::Change { subscribe: subscribed, unsubscribe: vec![], versions: BTreeMap::new() };
     stream.request(Cluster, subscribe).unwrap();
     let first = stream.outgoing(false).unwrap().resources.len();
     assert!(first < names.len());
