@@ -33,6 +33,7 @@ pub(crate) mod prefixed;
 pub(crate) mod rate_limit;
 pub(crate) mod replay;
 pub(crate) mod route;
+mod scratch;
 pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod upgrade;

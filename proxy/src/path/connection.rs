@@ -1,6 +1,8 @@
 //! A connection for bytes to an application: its socket, or a stream of the mesh.
+//!
+//! Sockets are read by tokio's own `poll_read`: it takes a buffer that was filled in part for all that there is, where `try_read`
+//! asks the kernel once more.
 
-use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,8 +10,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_util::io::poll_read_buf;
 
 use super::mesh::Tunnel;
+use super::scratch;
 use super::socket::reset_on_close;
 
 /// What is read of a socket at once where it is not known how much will come, in bytes.
@@ -18,11 +22,6 @@ const READ: usize = 16 * 1024;
 const JOINED: usize = 8 * 1024;
 /// What comes by the mesh is copied if it is no longer than this: what is kept of it would keep all that came with it.
 const COPIED: usize = 2 * 1024;
-
-thread_local! {
-    /// Where a worker reads to. What waits to read holds no buffer, and what was read holds no more than it is.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
-}
 
 /// An opened connection.
 pub(crate) enum Connection {
@@ -39,19 +38,12 @@ impl Connection {
     /// The connection's own; `ConnectionReset` where the peer broke off.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, unread: &mut Bytes) -> Poll<io::Result<bool>> {
         match self {
-            Self::Socket(socket) => loop {
-                ready!(socket.poll_read_ready(cx))?;
-                let read = SCRATCH.with_borrow_mut(|scratch| {
-                    let read = socket.try_read(scratch)?;
-                    append(unread, scratch.get(..read).unwrap_or_default());
-                    Ok(read)
-                });
-                match read {
-                    Ok(read) => return Poll::Ready(Ok(read > 0)),
-                    Err(error) if is_transient(&error) => {}
-                    Err(error) => return Poll::Ready(Err(error)),
-                }
-            },
+            Self::Socket(socket) => scratch::with(|scratch| {
+                let mut read = ReadBuf::new(scratch.get_mut(..READ).unwrap_or_default());
+                ready!(Pin::new(socket).poll_read(cx, &mut read))?;
+                append(unread, read.filled());
+                Poll::Ready(Ok(!read.filled().is_empty()))
+            }),
             Self::Tunnel(tunnel) => Poll::Ready(match ready!(tunnel.poll_chunk(cx))? {
                 Some(chunk) => {
                     tunnel.release(chunk.len());
@@ -74,16 +66,12 @@ impl Connection {
     /// As [`poll_fill`](Self::poll_fill)'s.
     pub(super) fn poll_bytes(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<Bytes>> {
         match self {
-            Self::Socket(socket) => loop {
+            Self::Socket(socket) => {
                 ready!(socket.poll_read_ready(cx))?;
                 let mut buffer = BytesMut::with_capacity(limit);
-                let mut limited = bytes::BufMut::limit(&mut buffer, limit);
-                match socket.try_read_buf(&mut limited) {
-                    Ok(_) => return Poll::Ready(Ok(buffer.freeze())),
-                    Err(error) if is_transient(&error) => {}
-                    Err(error) => return Poll::Ready(Err(error)),
-                }
-            },
+                ready!(poll_read_buf(Pin::new(socket), cx, &mut bytes::BufMut::limit(&mut buffer, limit)))?;
+                Poll::Ready(Ok(buffer.freeze()))
+            }
             Self::Tunnel(tunnel) => {
                 let chunk = ready!(tunnel.poll_chunk(cx))?.unwrap_or_default();
                 tunnel.release(chunk.len());

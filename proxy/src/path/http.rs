@@ -14,18 +14,20 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::Body;
 use super::http2;
+use super::mesh::MAX_PAYLOAD;
 use crate::drain::Drain;
 
 /// Header fields of one message.
 pub(crate) const MAX_HEADERS: usize = 200;
 /// Header bytes of one message.
 pub(crate) const MAX_HEADER_BYTES: usize = 64 * 1024;
-/// What one HTTP/2 stream may have outstanding, in bytes: the only window that ever binds.
-pub(crate) const STREAM_WINDOW: u32 = 512 * 1024;
+/// What one HTTP/2 stream may have outstanding, in bytes: the only window that ever binds. Whole frames of the mesh, as is what
+/// may be buffered: else each window would end with a frame of a few bytes.
+pub(crate) const STREAM_WINDOW: u32 = 4 * MAX_PAYLOAD;
 /// Never binds, so that one unread stream cannot block another.
 pub(crate) const CONNECTION_WINDOW: u32 = 1 << 30;
 /// The most that is buffered of what one HTTP/2 stream sends, in bytes.
-pub(crate) const SEND_BUFFER: usize = 256 * 1024;
+pub(crate) const SEND_BUFFER: usize = 2 * MAX_PAYLOAD as usize;
 /// How long the settings of a new HTTP/2 connection may take.
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a connection may be idle, or its next request's header take.

@@ -12,6 +12,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use weft_certs::spiffe::SpiffeId;
 
+use super::mesh::TLS_BUFFER;
+
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The largest ClientHello that is looked at, in bytes.
@@ -37,7 +39,8 @@ where
     I: AsyncRead + AsyncWrite + Unpin,
 {
     let handshake = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(config).accept(io));
-    let stream = handshake.await.map_err(|_| TlsError::Timeout)?.map_err(TlsError::Handshake)?;
+    let mut stream = handshake.await.map_err(|_| TlsError::Timeout)?.map_err(TlsError::Handshake)?;
+    stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
     let peer = weft_certs::tls::peer_id(stream.get_ref().1.peer_certificates())
         .map_err(|error| TlsError::Identity(error.to_string()))?;
     Ok((stream, peer))

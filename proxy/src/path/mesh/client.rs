@@ -183,8 +183,9 @@ impl MeshPeer {
             .map_err(|source| MeshError::Connect { address, source })?;
         let tls_error = |source| MeshError::Tls { address, expected: self.expected.clone(), source };
         let name = weft_certs::tls::server_name(&self.expected);
-        let stream =
+        let mut stream =
             TlsConnector::from(Arc::clone(&self.tls)).connect(name, ReadAhead::new(stream)).await.map_err(tls_error)?;
+        stream.get_mut().1.set_buffer_limit(Some(super::TLS_BUFFER));
         let opened = http2::client::open(stream, builder(), format!("{} at {address}", self.expected)).await;
         opened.map_err(|source| MeshError::Open { address, source })
     }

@@ -7,9 +7,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_util::io::poll_read_buf;
 
-/// What is read at once when much comes, in bytes: four records of TLS.
-const AHEAD: usize = 64 * 1024;
+/// What is read at once when much comes, in bytes: eight records of TLS.
+const AHEAD: usize = 128 * 1024;
 
 /// A socket that reads ahead while its reader takes all that it is given.
 ///
@@ -50,20 +51,13 @@ impl AsyncRead for ReadAhead {
             this.is_bulk = buf.remaining() == 0 && before > 0;
             return Poll::Ready(Ok(()));
         }
-        loop {
-            ready!(this.socket.poll_read_ready(cx))?;
-            let mut ahead = BytesMut::with_capacity(AHEAD);
-            match this.socket.try_read_buf(&mut ahead) {
-                Ok(read) => {
-                    this.is_bulk = read > buf.remaining();
-                    this.ahead = ahead.freeze();
-                    this.give(buf);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
+        ready!(this.socket.poll_read_ready(cx))?;
+        let mut ahead = BytesMut::with_capacity(AHEAD);
+        let read = ready!(poll_read_buf(Pin::new(&mut this.socket), cx, &mut ahead))?;
+        this.is_bulk = read > buf.remaining();
+        this.ahead = ahead.freeze();
+        this.give(buf);
+        Poll::Ready(Ok(()))
     }
 }
 
