@@ -37,6 +37,7 @@ help:
 	@echo 'make lint    formatting, lints, documentation, licences of dependencies'
 	@echo 'make build   the programs weft, weft-control and weft-proxy, in $(TARGET)/release'
 	@echo 'make dist    weft-proxy as it is shipped, in $(TARGET)/dist: faster, and long in the making'
+	@echo 'make profile what `make dist` optimizes by, recorded anew: long, on a machine that does nothing else'
 	@echo 'make images  the image of the three programs, by buildah, podman or docker; another name: make images NAME=...'
 	@echo 'make clean   takes away all that was built'
 
@@ -114,12 +115,35 @@ build: setup
 	@$(CARGO) build --release --workspace --bins >&2
 
 # The sidecar as it is shipped: one is paid for on every request of every pod. Linked statically, it has no pages of libraries.
-# Like functions are kept once, and relocations packed: half a MiB less of a program to be mapped.
-DIST := -C target-feature=+crt-static -C link-arg=-Wl,--icf=all -C link-arg=-Wl,-z,pack-relative-relocs
+# Like functions are kept once, relocations packed, and what is hot lies together, as the profile has it.
+DIST := -C target-feature=+crt-static -C link-arg=-Wl,--icf=all -C link-arg=-Wl,-z,pack-relative-relocs \
+    -C link-arg=-Wl,-z,keep-text-section-prefix
+# What ran how often under load, by `make profile`. Its format is that of rustc's LLVM: another one builds without it.
+PROFILE := $(CURDIR)/proxy/profile/weft-proxy.profdata
+LLVM = $(shell $(RUSTC) -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+HOST = $(shell $(RUSTC) -vV | sed -n 's/^host: //p')
+RUSTC ?= rustc
 .PHONY: dist
 dist: setup
 	@echo '==> building weft-proxy once more, for speed: up to ten minutes the first time' >&2
-	@$(CARGO) rustc --profile dist --package weft-proxy --bin weft-proxy -- $(DIST) >&2
+	@mkdir -p $(TARGET)/dist
+	@profile=; if [ "$(LLVM)" = "$$(cat proxy/profile/llvm)" ]; then profile='-Cprofile-use=$(PROFILE)'; else \
+	    echo '==> without the profile, which is of LLVM '"$$(cat proxy/profile/llvm)"', not $(LLVM): some 10 % slower' >&2; fi; \
+	CARGO_ENCODED_RUSTFLAGS="$$profile" $(CARGO) rustc --profile dist --target $(HOST) --package weft-proxy --bin weft-proxy -- $(DIST) >&2
+	@cp $(TARGET)/$(HOST)/dist/weft-proxy $(TARGET)/dist/weft-proxy
+
+# Records the profile anew, on a machine that does nothing else: weft-proxy with counters, under each of the benchmark's loads.
+RECORDED := $(abspath $(TARGET))/profile
+.PHONY: profile
+profile: build
+	@$(RUSTC) --print sysroot >/dev/null && rustup component add llvm-tools >&2
+	@rm -rf $(RECORDED) && mkdir -p -m 777 $(RECORDED)
+	@CARGO_ENCODED_RUSTFLAGS='-Cprofile-generate=$(RECORDED)' $(CARGO) rustc --profile dist \
+	    --target $(HOST) --package weft-proxy --bin weft-proxy -- $(DIST) >&2
+	@WEFT_PROXY_BIN=$(abspath $(TARGET))/$(HOST)/dist/weft-proxy $(CARGO) test --quiet --release --workspace --test bench -- \
+	    --peers weft --rounds 1 --seconds 4 --terminate >&2
+	@"$$($(RUSTC) --print sysroot)/lib/rustlib/$(HOST)/bin/llvm-profdata" merge --sparse -o $(PROFILE) $(RECORDED)/*.profraw
+	@echo $(LLVM) >proxy/profile/llvm
 
 .PHONY: images
 images: build dist

@@ -108,7 +108,13 @@ async fn inside(world: &World, peer: Peer, workload: Workload, options: &Options
         true => drop(wire),
         false => wire.check(world, &pair, traffic).await?,
     }
-    workload.measure(&pair, &backend, options).await
+    let metrics = workload.measure(&pair, &backend, options).await?;
+    if options.terminate {
+        for proxy in &pair.proxies {
+            proxy.terminate(LONGEST).await?;
+        }
+    }
+    Ok(metrics)
 }
 
 fn brief(metrics: &Metrics) -> String {

@@ -55,6 +55,9 @@ pub(crate) struct Options {
     /// How long each measurement takes, after a second to warm up.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
+    /// Ends proxies by SIGTERM after each measurement, so that they can write what they counted: for `make profile`.
+    #[arg(long)]
+    terminate: bool,
     /// Requests a second at a steady rate.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=5_000))]
     rate: u32,

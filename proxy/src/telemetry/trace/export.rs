@@ -108,10 +108,10 @@ impl<E: SpanExporter> Export<E> {
         let export = async {
             let mut look = tokio::time::interval(LOOK);
             look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            for looks in (0..LOOKS).cycle() {
+            for number in (0..LOOKS).cycle() {
                 look.tick().await;
                 let is_last = stopping.load(Ordering::Relaxed);
-                if is_last || looks == 0 || self.spans.len() >= BATCH {
+                if is_last || is_due(number, self.spans.len()) {
                     self.drain().await;
                 }
                 if is_last {
@@ -159,6 +159,11 @@ impl<E: SpanExporter> Export<E> {
         }
         batch
     }
+}
+
+/// Whether a look finds reason for a call.
+fn is_due(look: u32, waiting: usize) -> bool {
+    look == 0 || waiting >= BATCH
 }
 
 /// Spans in a call that may be given up at any moment: they are lost unless the call ends well.

@@ -93,6 +93,12 @@ async fn spans_are_sent_in_batches_and_counted() {
     assert_eq!((counters.spans_exported.get(), counters.spans_dropped.get()), (2 * BATCH as u64 + 1, 0));
 }
 
+#[test]
+fn a_few_spans_wait_for_more_and_a_whole_call_does_not() {
+    assert!(is_due(0, 1));
+    assert!((1..LOOKS).all(|look| !is_due(look, BATCH - 1) && is_due(look, BATCH)));
+}
+
 #[tokio::test]
 async fn what_comes_at_the_very_end_is_still_sent() {
     let collector = Collector::default();
