@@ -118,32 +118,40 @@ build: setup
 # Like functions are kept once, relocations packed, and what is hot lies together, as the profile has it.
 DIST := -C target-feature=+crt-static -C link-arg=-Wl,--icf=all -C link-arg=-Wl,-z,pack-relative-relocs \
     -C link-arg=-Wl,-z,keep-text-section-prefix
-# What ran how often under load, by `make profile`. Its format is that of rustc's LLVM: another one builds without it.
-PROFILE := $(CURDIR)/proxy/profile/weft-proxy.profdata
-LLVM = $(shell $(RUSTC) -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
-HOST = $(shell $(RUSTC) -vV | sed -n 's/^host: //p')
+# What ran how often under load, as `make profile` recorded it. No LLVM older than the one that recorded it reads it; and of what
+# another rustc or other dependencies make differently, nothing is found in it.
+PROFILE := proxy/profile
 RUSTC ?= rustc
+HOST = $(shell $(RUSTC) -vV | sed -n 's/^host: //p')
+LLVM = $(shell $(RUSTC) -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+RECORDED_WITH = { $(RUSTC) --version; sha256sum <Cargo.lock; }
 .PHONY: dist
 dist: setup
 	@echo '==> building weft-proxy once more, for speed: up to ten minutes the first time' >&2
-	@mkdir -p $(TARGET)/dist
-	@profile=; if [ "$(LLVM)" = "$$(cat proxy/profile/llvm)" ]; then profile='-Cprofile-use=$(PROFILE)'; else \
-	    echo '==> without the profile, which is of LLVM '"$$(cat proxy/profile/llvm)"', not $(LLVM): some 10 % slower' >&2; fi; \
-	CARGO_ENCODED_RUSTFLAGS="$$profile" $(CARGO) rustc --profile dist --target $(HOST) --package weft-proxy --bin weft-proxy -- $(DIST) >&2
-	@cp $(TARGET)/$(HOST)/dist/weft-proxy $(TARGET)/dist/weft-proxy
+	@llvm=$$(cat $(PROFILE)/llvm) || exit 1; if [ "$(LLVM)" -lt "$$llvm" ]; then \
+	    echo "==> without the profile, which needs a rustc of LLVM $$llvm, not $(LLVM): a fifth slower or more" >&2; \
+	else \
+	    $(RECORDED_WITH) | cmp -s - $(PROFILE)/recorded-with || \
+	        echo '==> the profile is of another rustc or Cargo.lock, so not all of it counts: make profile' >&2; \
+	    export CARGO_ENCODED_RUSTFLAGS="-Cprofile-use=$$PWD/$(PROFILE)/weft-proxy.profdata"; \
+	fi; \
+	$(CARGO) rustc --profile dist --target $(HOST) --package weft-proxy --bin weft-proxy -- $(DIST) >&2
+	@mkdir -p "$(TARGET)/dist" && install "$(TARGET)/$(HOST)/dist/weft-proxy" "$(TARGET)/dist/weft-proxy"
 
-# Records the profile anew, on a machine that does nothing else: weft-proxy with counters, under each of the benchmark's loads.
-RECORDED := $(abspath $(TARGET))/profile
+# weft-proxy with counters, under each of the benchmark's loads.
 .PHONY: profile
 profile: build
-	@$(RUSTC) --print sysroot >/dev/null && rustup component add llvm-tools >&2
-	@rm -rf $(RECORDED) && mkdir -p -m 777 $(RECORDED)
-	@CARGO_ENCODED_RUSTFLAGS='-Cprofile-generate=$(RECORDED)' $(CARGO) rustc --profile dist \
-	    --target $(HOST) --package weft-proxy --bin weft-proxy -- $(DIST) >&2
-	@WEFT_PROXY_BIN=$(abspath $(TARGET))/$(HOST)/dist/weft-proxy $(CARGO) test --quiet --release --workspace --test bench -- \
-	    --peers weft --rounds 1 --seconds 4 --terminate >&2
-	@"$$($(RUSTC) --print sysroot)/lib/rustlib/$(HOST)/bin/llvm-profdata" merge --sparse -o $(PROFILE) $(RECORDED)/*.profraw
-	@echo $(LLVM) >proxy/profile/llvm
+	@rustup component add llvm-tools >&2
+	@rm -rf "$(TARGET)/profile" && mkdir -p -m 777 "$(TARGET)/profile"
+	@target=$$(cd "$(TARGET)" && pwd) && \
+	CARGO_ENCODED_RUSTFLAGS="-Cprofile-generate=$$target/profile" $(CARGO) rustc --profile dist --target $(HOST) \
+	    --package weft-proxy --bin weft-proxy -- $(DIST) >&2 && \
+	WEFT_PROXY_BIN="$$target/$(HOST)/dist/weft-proxy" $(CARGO) test --quiet --release --workspace --test bench -- --peers weft \
+	    --workloads h1,h2,h2mux,l4,tcp,churn,churn4,steady --rounds 1 --seconds 4 --terminate >&2 && \
+	"$$($(RUSTC) --print sysroot)/lib/rustlib/$(HOST)/bin/llvm-profdata" merge --sparse -o $(PROFILE)/weft-proxy.profdata \
+	    "$$target"/profile/*.profraw
+	@echo $(LLVM) >$(PROFILE)/llvm
+	@$(RECORDED_WITH) >$(PROFILE)/recorded-with
 
 .PHONY: images
 images: build dist

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use weft_cli::world::World;
@@ -111,7 +111,8 @@ async fn inside(world: &World, peer: Peer, workload: Workload, options: &Options
     let metrics = workload.measure(&pair, &backend, options).await?;
     if options.terminate {
         for proxy in &pair.proxies {
-            proxy.terminate(LONGEST).await?;
+            let status = proxy.terminate(LONGEST).await?;
+            ensure!(status.success(), "a proxy that was told to end did so with {status}");
         }
     }
     Ok(metrics)

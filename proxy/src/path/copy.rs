@@ -22,10 +22,13 @@ const BULK: usize = MAX_PAYLOAD as usize;
 /// What comes at once is much from here on, in bytes: it is read where it stays. What is less is copied there, so that it holds
 /// no more than it is.
 const MUCH: usize = 32 * 1024;
+/// After so many bytes between two sockets that are always ready it is the worker's other connections' turn. A tunnel's are bounded
+/// by its windows.
+const SHARE: usize = 1024 * 1024;
 /// What is read of a stream that is no socket.
 const READ: usize = 32 * 1024;
 
-/// Between a socket and a mesh stream, `prefix` first. A waiting direction holds no buffer.
+/// Between a socket and a mesh stream, `prefix` first. What waits to read holds no buffer.
 ///
 /// # Errors
 /// What broke; the other side was reset then.
@@ -42,7 +45,7 @@ pub(crate) async fn socket_and_tunnel(mut socket: TcpStream, prefix: Bytes, mut 
     copied.map(drop)
 }
 
-/// Between two sockets, `prefix` first. A waiting direction holds no buffer.
+/// Between two sockets, `prefix` first. What waits to read holds no buffer.
 ///
 /// # Errors
 /// What broke; both sides were reset then.
@@ -117,29 +120,36 @@ fn poll_chunk(reader: &mut ReadHalf<'_>, is_bulk: bool, cx: &mut Context<'_>) ->
 
 /// From one socket to another.
 async fn pass_on(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>) -> io::Result<()> {
-    while let Some(left) = poll_fn(|cx| poll_pass_on(from, to, cx)).await? {
+    let mut passed = 0;
+    while let Some((read, left)) = poll_fn(|cx| poll_pass_on(from, to, cx)).await? {
         to.write_all(&left).await?;
+        passed += read;
+        if passed >= SHARE {
+            passed = 0;
+            tokio::task::yield_now().await;
+        }
     }
     to.shutdown().await
 }
 
-/// Passes on what there is, by the worker's own buffer. Returns what could not be written; `None`: the end.
+/// Passes on what there is, by the worker's own buffer. Returns how much that is, and what could not be written; `None`: the end.
 fn poll_pass_on(
     from: &mut ReadHalf<'_>,
     to: &mut WriteHalf<'_>,
     cx: &mut Context<'_>,
-) -> Poll<io::Result<Option<Bytes>>> {
+) -> Poll<io::Result<Option<(usize, Bytes)>>> {
     scratch::with(|scratch| {
         let mut read = ReadBuf::new(scratch);
         ready!(Pin::new(from).poll_read(cx, &mut read))?;
         if read.filled().is_empty() {
             return Poll::Ready(Ok(None));
         }
-        let written = match to.try_write(read.filled()) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            written => written?,
+        let written = match Pin::new(to).poll_write(cx, read.filled()) {
+            Poll::Pending => 0,
+            Poll::Ready(written) => written?,
         };
-        Poll::Ready(Ok(Some(Bytes::copy_from_slice(read.filled().get(written..).unwrap_or_default()))))
+        let left = read.filled().get(written..).unwrap_or_default();
+        Poll::Ready(Ok(Some((read.filled().len(), Bytes::copy_from_slice(left)))))
     })
 }
 

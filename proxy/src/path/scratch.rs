@@ -10,7 +10,7 @@ thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; BYTES].into_boxed_slice());
 }
 
-/// Lends the worker's buffer, which has something in it. Not to be called within itself.
+/// Lends the worker's buffer, which still has what was read last. Not to be called within itself.
 pub(super) fn with<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
     SCRATCH.with_borrow_mut(|scratch| read(scratch))
 }

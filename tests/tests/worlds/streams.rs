@@ -37,6 +37,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("1 GiB there and back, HTTP/2", LIMIT, gib_http2),
         trial("an endless stream that nobody reads waits, and holds up no one", LIMIT, unread),
         trial("a client that goes ends an endless stream", LIMIT, client_goes),
+        trial("what a burst took of memory is given back", LIMIT, burst),
     ]
 }
 
@@ -148,6 +149,37 @@ async fn client_goes(world: World) -> Result<()> {
     let end = tokio::time::timeout(Duration::from_secs(15), told.wait_for(|gone| *gone));
     end.await.context("the application still sends to nobody")??;
     Ok(())
+}
+
+async fn burst(world: World) -> Result<()> {
+    let duo = Duo::start(&world).await?;
+    serve_endless(&duo, Arc::default()).await?;
+    let stream = async || client::connect(&duo.web, duo.at(TCP)).await;
+    // What the first stream brings about stays: pages of the program, the sidecars' connection.
+    stream().await?.read_exact(&mut vec![0; 8 << 20]).await?;
+    let before = resident(&duo)?;
+    let mut unread = Vec::new();
+    for _ in 0..48 {
+        unread.push(stream().await?);
+    }
+    wait_until("what nobody reads to fill the proxies", Duration::from_secs(30), async || {
+        let now = resident(&duo)?;
+        ensure!(now.iter().sum::<u64>() > before.iter().sum::<u64>() + 16 * MIB, "{before:?}, then {now:?}");
+        Ok(())
+    })
+    .await?;
+    drop(unread);
+    wait_until("the proxies to give it back", Duration::from_secs(30), async || {
+        let now = resident(&duo)?;
+        ensure!(now.iter().zip(&before).all(|(now, before)| *now < before + 2 * MIB), "{before:?}, now {now:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// What both proxies have resident, in bytes.
+fn resident(duo: &Duo) -> Result<[u64; 2]> {
+    Ok([duo.web.sidecar()?.process().resident_bytes()?, duo.api.sidecar()?.process().resident_bytes()?])
 }
 
 async fn serve_endless(duo: &Duo, sent: Arc<AtomicU64>) -> Result<()> {

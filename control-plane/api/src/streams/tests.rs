@@ -39,10 +39,10 @@ fn messages_are_not_gathered() {
 }
 
 #[test]
-fn a_stream_keeps_no_more_than_its_largest_message() {
+fn a_stream_keeps_less_than_twice_its_largest_message() {
     let (_, none) = send(&[]);
-    let (_, kept) = send(&[100, 4_000, 100, 4_000, 4_000, 100]);
-    assert!(kept - none <= 5_000, "{kept} bytes, {none} of an idle one");
+    let (_, kept) = send(&[100, 3_000, 100, 4_000, 4_000, 100]);
+    assert!(kept - none <= 8_000, "{kept} bytes, {none} of an idle one");
 }
 
 #[test]

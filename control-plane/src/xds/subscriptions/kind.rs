@@ -10,8 +10,8 @@ use super::super::resources::Resource;
 use super::super::{MAX_NAME_BYTES, MAX_SUBSCRIPTIONS};
 use super::{Answered, Interest, LimitError, Version, WILDCARD, nack};
 
-/// A response is cut once its resources have this many bytes: a stream keeps a buffer as large as its longest response for as
-/// long as it lives, and there are thousands.
+/// A response is cut once its resources have this many bytes: a stream keeps a buffer of up to twice its longest response for
+/// as long as it lives, and there are thousands.
 const RESPONSE_BYTES: usize = 4 << 10;
 
 /// The subscriptions of one kind.

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
-/// What is read at once when much comes, in bytes: eight records of TLS.
+/// What is read at once when much comes, in bytes: nearly eight records of TLS.
 const AHEAD: usize = 128 * 1024;
 
 /// A socket that reads ahead while its reader takes all that it is given.
