@@ -29,13 +29,13 @@ use crate::{admin, control_channel, identity, telemetry};
 ///
 /// # Errors
 /// Where a port is taken or a thread cannot be started.
-pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+pub(crate) fn run(config: Config, give_back: fn()) -> anyhow::Result<()> {
     let log = telemetry::init_logging(&config.telemetry)?;
     weft_certs::tls::install_policy(config.tls.clone())?;
     let config = Arc::new(config);
     let listeners = bind(&config)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(control(config, listeners, log))
+    runtime.block_on(control(config, listeners, log, give_back))
 }
 
 /// All ports are bound before anything else, so that a port in use is an error at once and early connections wait in
@@ -53,7 +53,12 @@ fn bind(config: &Config) -> anyhow::Result<Vec<Listeners>> {
 }
 
 /// What this thread does while the workers work.
-async fn control(config: Arc<Config>, listeners: Vec<Listeners>, log: telemetry::LogHandle) -> anyhow::Result<()> {
+async fn control(
+    config: Arc<Config>,
+    listeners: Vec<Listeners>,
+    log: telemetry::LogHandle,
+    give_back: fn(),
+) -> anyhow::Result<()> {
     let (drainer, drain) = drain::channel();
     let exporters = telemetry::start(&config)?;
     let admin = admin::start(&config, log, drainer.clone(), exporters.registry()).await?;
@@ -80,7 +85,7 @@ async fn control(config: Arc<Config>, listeners: Vec<Listeners>, log: telemetry:
     admin.serving(&identity, &directory);
 
     let stages = Stages::new(drain, listeners.len());
-    let ended = start_workers(&config, listeners, &directory, &identity, &exporters, &stages)?;
+    let ended = start_workers(&config, listeners, &directory, &identity, &exporters, &stages, give_back)?;
     tracing::info!(identity = %identity.id(), workers = config.workers, "serving");
     for worker in ended {
         worker.await.context("a worker ended unexpectedly")?;
@@ -98,6 +103,7 @@ fn start_workers(
     identity: &WorkloadIdentity,
     exporters: &telemetry::Exporters,
     drain: &Stages,
+    give_back: fn(),
 ) -> anyhow::Result<Vec<oneshot::Receiver<()>>> {
     let mut ended = Vec::with_capacity(listeners.len());
     for (number, listeners) in listeners.into_iter().enumerate() {
@@ -105,7 +111,7 @@ fn start_workers(
         let (config, directory, identity) = (Arc::clone(config), directory.clone(), identity.clone());
         let (telemetry, drain) = (exporters.worker(), drain.clone());
         let work = move || {
-            let worker = Worker::new(config, directory, identity, telemetry, drain);
+            let worker = Worker::new(config, directory, identity, telemetry, drain, give_back);
             match work(worker, listeners) {
                 // The receiver is gone only when the process ends.
                 Ok(()) => drop(done.send(())),

@@ -51,12 +51,14 @@ enum Command {
 
 /// Does what the command line of `weft-proxy` asks for. Ends the process where the command line is wrong.
 ///
+/// `give_back` returns memory that the calling thread has freed to the system; each worker calls it once a second.
+///
 /// # Errors
 /// What the command could not do, with the setting or the next step that helps.
-pub fn run() -> anyhow::Result<()> {
+pub fn run(give_back: fn()) -> anyhow::Result<()> {
     weft_certs::tls::install_provider();
     match Cli::parse().command {
-        Command::Run => app::run(config::Config::from_env(|name| std::env::var(name).ok())?),
+        Command::Run => app::run(config::Config::from_env(|name| std::env::var(name).ok())?, give_back),
         Command::Intercept(args) => args.run(),
         Command::Wait(args) => args.run(),
         Command::Linger(args) => args.run(),

@@ -6,5 +6,16 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> anyhow::Result<()> {
-    weft_proxy::run()
+    weft_proxy::run(give_back)
+}
+
+/// Gives the system what the calling thread has freed since: by itself the allocator does so only while it goes on allocating, so
+/// that what a burst took would stay.
+#[allow(unsafe_code, reason = "mimalloc's own crate has no safe form of it")]
+fn give_back() {
+    unsafe extern "C" {
+        fn mi_collect(force: bool);
+    }
+    // SAFETY: it is the function of mimalloc's C interface, `void mi_collect(bool)`, and may be called at any time by any thread.
+    unsafe { mi_collect(false) }
 }

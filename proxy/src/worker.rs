@@ -39,6 +39,8 @@ pub(crate) struct Worker {
     /// Copies of requests that are under way.
     pub(crate) copies: Copies,
     in_flight: Cell<u32>,
+    /// Returns freed memory to the system.
+    give_back: fn(),
 }
 
 /// What inbound connections prove themselves with. Made once; each handshake takes the identity of its moment.
@@ -65,6 +67,7 @@ impl Worker {
         identity: WorkloadIdentity,
         telemetry: Telemetry,
         drain: Stages,
+        give_back: fn(),
     ) -> Self {
         let (metrics, conditions) = (telemetry.metrics.clone(), telemetry.conditions.clone());
         let upstreams = Upstreams::new(identity.clone(), config.socket_mark, config.workers, metrics, conditions);
@@ -73,7 +76,8 @@ impl Worker {
             direct: weft_certs::tls::direct_server(&identity),
             server_name: identity.id().server_name(),
         };
-        Self { config, directory, tls, upstreams, telemetry, drain, copies: Copies::default(), in_flight: Cell::new(0) }
+        let (copies, in_flight) = (Copies::default(), Cell::new(0));
+        Self { config, directory, tls, upstreams, telemetry, drain, copies, in_flight, give_back }
     }
 
     /// Serves until the drain, then until the last connection has ended or the grace period has.
@@ -140,6 +144,7 @@ impl Worker {
             tick.tick().await;
             self.upstreams.maintain(Instant::now(), &self.directory.inbound().place);
             self.telemetry.metrics.maintain();
+            (self.give_back)();
         }
     }
 }
