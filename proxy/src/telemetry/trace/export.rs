@@ -34,7 +34,7 @@ const QUEUE: usize = 2048;
 const BATCH: usize = 512;
 /// How often the queue is looked at. That it has a whole call's spans is reason to make the call.
 const LOOK: Duration = Duration::from_millis(100);
-/// After so many looks a call is made for whatever there is: a call costs as much as a dozen requests, on both sides.
+/// After so many looks a call is made for whatever there is: a call costs as much as several requests.
 const LOOKS: u32 = 10;
 /// How long the collector may take for one call, connecting and retries included.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
