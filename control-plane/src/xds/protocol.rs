@@ -53,7 +53,7 @@ impl Protocol for Delta {
             nonce: request.response_nonce,
             error: request.error_detail.map(|status| status.message),
             names: Names::Change {
-                subscribe: shared(request.resource_names_subscribe),
+                subscribe: into_arcs(request.resource_names_subscribe),
                 unsubscribe: request.resource_names_unsubscribe,
                 versions: BTreeMap::from_iter(request.initial_resource_versions),
             },
@@ -92,7 +92,7 @@ impl Protocol for StateOfTheWorld {
             node: request.node,
             nonce: request.response_nonce,
             error: request.error_detail.map(|status| status.message),
-            names: Names::Set(shared(request.resource_names)),
+            names: Names::Set(into_arcs(request.resource_names)),
         })
     }
 
@@ -108,7 +108,7 @@ impl Protocol for StateOfTheWorld {
     }
 }
 
-fn shared(names: Vec<String>) -> Vec<Arc<str>> {
+fn into_arcs(names: Vec<String>) -> Vec<Arc<str>> {
     names.into_iter().map(Arc::from).collect()
 }
 
