@@ -3,7 +3,7 @@
 use clap::Parser;
 use weft_control::config::Flags;
 
-/// Two thousand proxies come at once and go again: what they leave free is to be used again, or given back.
+/// Two thousand proxies come at once and go again: what they leave free is to be used again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -26,8 +26,8 @@ const BUFFER_BYTES: usize = 256;
 /// One message is handed on at a time. tonic would gather 32 KiB, in a buffer that it keeps as long as the stream lives.
 const YIELD_BYTES: usize = 1;
 
-/// protobuf as tonic's own codec has it, for streams that are idle most of the time: their buffers are less
-/// than twice as large as the largest message was, and not 8 KiB from the start or 32 KiB of many messages.
+/// protobuf as tonic's own codec has it, for streams that are idle most of the time: their buffers are a small multiple of
+/// their largest message, and not 8 KiB from the start or 32 KiB of many messages.
 #[derive(Debug)]
 pub struct LeanCodec<T, U>(PhantomData<(T, U)>);
 

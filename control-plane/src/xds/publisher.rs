@@ -13,6 +13,7 @@ use weft_api::xds::ResourceKind;
 use weft_certs::spiffe::SpiffeId;
 
 use self::index::Index;
+use super::MAX_SUBSCRIPTIONS;
 use super::resources::{self, NodeRef, Resource, Variants};
 use super::subscriber::Subscriber;
 use super::subscriptions::{LimitError, Names, Outgoing};
@@ -265,7 +266,8 @@ impl Publisher {
         mut names: Names,
     ) -> Result<(), LimitError> {
         let mut index = self.index.write();
-        names.subscribed_mut().iter_mut().for_each(|name| index.share(kind, name));
+        // A stream with more of them than it may have ends below.
+        names.subscribed_mut().iter_mut().take(MAX_SUBSCRIPTIONS).for_each(|name| index.share(kind, name));
         let mesh = self.mesh();
         let mut state = subscriber.state.lock();
         let known = || resources::names(&mesh, kind).collect();

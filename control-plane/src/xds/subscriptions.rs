@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use weft_api::xds::ResourceKind;
 
-use self::kind::{Kind, Response};
+use self::kind::{Kind, RESPONSE_BYTES, Response};
 use super::per_kind::PerKind;
 use super::resources::Resource;
 use super::{MAX_NAME_BYTES, MAX_SUBSCRIPTIONS};
@@ -172,17 +172,19 @@ impl Subscriptions {
         let breaks = [(ClusterLoadAssignment, true), (Cluster, true)];
         for (kind, removals) in makes.into_iter().chain(breaks) {
             let state = self.kinds.get_mut(kind);
-            let mut batch = state.batch(removals, |name| look_up(kind, name));
+            // A response that has all of them anyway leaves nothing for another one.
+            let all = whole && matches!(kind, Listener | Cluster);
+            let most = if all { usize::MAX } else { RESPONSE_BYTES };
+            let mut batch = state.batch(removals, most, |name| look_up(kind, name));
+            // State of the world does not tell of the other kinds what is gone.
+            while whole && !all && batch.resources.is_empty() && !batch.versions.is_empty() {
+                batch = state.batch(removals, most, |name| look_up(kind, name));
+            }
             if batch.versions.is_empty() {
                 continue;
             }
-            if whole {
-                match kind {
-                    Listener | Cluster => batch.resources = state.existing(|name| look_up(kind, name)),
-                    // Absence is not told in these kinds.
-                    RouteConfiguration | ClusterLoadAssignment if batch.resources.is_empty() => continue,
-                    RouteConfiguration | ClusterLoadAssignment => {}
-                }
+            if all {
+                batch.resources = state.existing(|name| look_up(kind, name));
             }
             self.last_nonce += 1;
             self.in_flight += 1;

@@ -10,9 +10,9 @@ use super::super::resources::Resource;
 use super::super::{MAX_NAME_BYTES, MAX_SUBSCRIPTIONS};
 use super::{Answered, Interest, LimitError, Version, WILDCARD, nack};
 
-/// A response is cut once its resources have this many bytes: a stream keeps a buffer of up to twice its longest response for
-/// as long as it lives, and there are thousands.
-const RESPONSE_BYTES: usize = 4 << 10;
+/// A response is cut once its resources have this many bytes: a stream keeps a buffer of its longest response for as long as it
+/// lives, and there are thousands.
+pub(super) const RESPONSE_BYTES: usize = 4 << 10;
 
 /// The subscriptions of one kind.
 #[derive(Debug, Default)]
@@ -163,16 +163,17 @@ impl Kind {
         gone.map(|(name, _)| name.to_string()).chain(wildcard).collect()
     }
 
-    /// Takes from the dirty names those that exist, or else with `removals` all, as far as a response goes.
+    /// Takes from the dirty names those that exist, or else with `removals` all, until they have `most` bytes.
     pub(super) fn batch(
         &mut self,
         removals: bool,
+        most: usize,
         mut look_up: impl FnMut(&Arc<str>) -> Option<Arc<Resource>>,
     ) -> Batch {
         let mut batch = Batch { versions: Vec::new(), resources: Vec::new() };
         let mut bytes = 0;
         let mut gone = BTreeSet::new();
-        while bytes < RESPONSE_BYTES {
+        while bytes < most {
             let Some(name) = self.dirty.pop_first() else { break };
             let Some(entry) = self.entries.get_mut(&name) else { continue };
             let resource = look_up(&name);

@@ -331,3 +331,27 @@ fn many_resources_come_in_several_responses() {
     let rest: usize = std::iter::from_fn(|| stream.outgoing(false)).map(|outgoing| outgoing.resources.len()).sum();
     assert_eq!(first + rest, names.len());
 }
+
+#[test]
+fn state_of_the_world_is_told_once_however_much_it_is() {
+    let names: Vec<String> = (0..100).map(|number| format!("{number:0>200}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut stream = Stream::new(&[]);
+    for name in &names {
+        stream.there.insert((Cluster, (*name).to_owned()), "1".to_owned());
+    }
+    stream.request(Cluster, set(&names)).unwrap();
+    assert_eq!(stream.outgoing(true).map(|outgoing| outgoing.resources.len()), Some(names.len()));
+    assert!(stream.outgoing(true).is_none(), "each would have all of them");
+}
+
+#[test]
+fn state_of_the_world_does_not_stop_at_routes_that_are_gone() {
+    let gone: Vec<String> = (0..100).map(|number| format!("{number:0>200}")).collect();
+    let mut names: Vec<&str> = gone.iter().map(String::as_str).collect();
+    names.push("there");
+    let mut stream = Stream::new(&[(RouteConfiguration, "there", "1")]);
+    stream.request(RouteConfiguration, set(&names)).unwrap();
+    let resources = stream.outgoing(true).map(|outgoing| outgoing.resources.len());
+    assert_eq!(resources, Some(1), "what is gone fills several responses, which would tell nothing");
+}
