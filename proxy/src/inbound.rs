@@ -154,7 +154,7 @@ where
         }
         None => {
             let (application, _carried) = application_socket(worker, destination).await?;
-            copy::streams(io, application).await
+            copy::socket_and_stream(application, Bytes::new(), io).await
         }
     }
 }
@@ -192,7 +192,10 @@ async fn to_application(
 ) -> io::Result<()> {
     let _open = worker.telemetry.connection(Direction::Inbound, WireProtocol::Opaque);
     match application_socket(worker, destination).await {
-        Ok((application, _carried)) => copy::sockets(stream, read, application).await,
+        Ok((application, _carried)) => {
+            let (client, application) = (Connection::Socket(stream), Connection::Socket(application));
+            copy::connections(client, read, application, Bytes::new()).await
+        }
         Err(error) => {
             socket::reset_on_close(&stream);
             Err(error)
@@ -294,7 +297,8 @@ impl MeshListener for Peer {
         match application_socket(&self.worker, destination).await {
             Ok((application, _carried)) => {
                 let Ok(tunnel) = tunnel.accept() else { return };
-                if let Err(error) = copy::socket_and_tunnel(application, Bytes::new(), tunnel).await {
+                let (tunnel, application) = (Connection::Tunnel(tunnel), Connection::Socket(application));
+                if let Err(error) = copy::connections(tunnel, Bytes::new(), application, Bytes::new()).await {
                     tracing::debug!(%destination, %error, "an opaque connection broke");
                 }
             }

@@ -9,7 +9,7 @@ fn main() -> anyhow::Result<()> {
     weft_proxy::run(give_back)
 }
 
-/// Gives the system what the calling thread has freed since: by itself the allocator does so only while it goes on allocating, so
+/// Lets the allocator give the system what the calling thread has freed: by itself it does so only while it goes on allocating, so
 /// that what a burst took would stay.
 #[allow(unsafe_code, reason = "mimalloc's own crate has no safe form of it")]
 fn give_back() {

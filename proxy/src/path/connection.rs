@@ -1,7 +1,8 @@
 //! A connection for bytes to an application: its socket, or a stream of the mesh.
 //!
 //! Sockets are read by tokio's own `poll_read`: it takes a buffer that was filled in part for all that there is, where `try_read`
-//! asks the kernel once more.
+//! asks the kernel once more. Only TCP's urgent data ends a read early, too: what follows it may wait for the next packet. It is
+//! not for new protocols (RFC 6093), and its mark is not passed on.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -38,8 +39,8 @@ impl Connection {
     /// The connection's own; `ConnectionReset` where the peer broke off.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, unread: &mut Bytes) -> Poll<io::Result<bool>> {
         match self {
-            Self::Socket(socket) => scratch::with(|scratch| {
-                let mut read = ReadBuf::new(scratch.get_mut(..READ).unwrap_or_default());
+            Self::Socket(socket) => scratch::with(READ, |scratch| {
+                let mut read = ReadBuf::new(scratch);
                 ready!(Pin::new(socket).poll_read(cx, &mut read))?;
                 append(unread, read.filled());
                 Poll::Ready(Ok(!read.filled().is_empty()))
@@ -70,7 +71,7 @@ impl Connection {
                 ready!(socket.poll_read_ready(cx))?;
                 let mut buffer = BytesMut::with_capacity(limit);
                 ready!(poll_read_buf(Pin::new(socket), cx, &mut bytes::BufMut::limit(&mut buffer, limit)))?;
-                Poll::Ready(Ok(buffer.freeze()))
+                Poll::Ready(Ok(scratch::fitted(buffer)))
             }
             Self::Tunnel(tunnel) => {
                 let chunk = ready!(tunnel.poll_chunk(cx))?.unwrap_or_default();

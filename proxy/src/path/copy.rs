@@ -13,14 +13,15 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio_util::io::poll_read_buf;
 
+use super::connection::Connection;
 use super::mesh::{MAX_PAYLOAD, Tunnel};
 use super::scratch;
-use super::socket::reset_on_close;
+use super::socket::PassedOn;
 
 /// What is read at once where much is ready, in bytes.
 const BULK: usize = MAX_PAYLOAD as usize;
-/// What comes at once is much from here on, in bytes: it is read where it stays. What is less is copied there, so that it holds
-/// no more than it is.
+/// A read of so many bytes tells that more is to come: the next one goes to a buffer of its own, which is passed on as it is.
+/// Shorter ones go through the worker's buffer and are copied.
 const MUCH: usize = 32 * 1024;
 /// After so many bytes between two sockets that are always ready it is the worker's other connections' turn. A tunnel's are bounded
 /// by its windows.
@@ -28,58 +29,66 @@ const SHARE: usize = 1024 * 1024;
 /// What is read of a stream that is no socket.
 const READ: usize = 32 * 1024;
 
-/// Between a socket and a mesh stream, `prefix` first. What waits to read holds no buffer.
+/// Between two connections of which some bytes were read before. What waits to read holds no buffer.
 ///
 /// # Errors
-/// What broke; the other side was reset then.
-pub(crate) async fn socket_and_tunnel(mut socket: TcpStream, prefix: Bytes, mut tunnel: Tunnel) -> io::Result<()> {
-    let copied = {
-        let (mut reader, mut writer) = socket.split();
-        // Both directions borrow the tunnel in turns, each only while it is polled.
-        let tunnel = RefCell::new(&mut tunnel);
-        tokio::try_join!(into_tunnel(&mut reader, prefix, &tunnel), out_of_tunnel(&tunnel, &mut writer))
-    };
-    if copied.is_err() {
-        reset_on_close(&socket);
+/// What broke; both sides were reset then, as they are where this is dropped before it is through.
+pub(crate) async fn connections(a: Connection, from_a: Bytes, b: Connection, from_b: Bytes) -> io::Result<()> {
+    match (a, b) {
+        (Connection::Socket(a), Connection::Socket(b)) => sockets(a, from_a, b, from_b).await,
+        (Connection::Socket(a), Connection::Tunnel(b)) => socket_and_tunnel(a, from_a, b, from_b).await,
+        (Connection::Tunnel(a), Connection::Socket(b)) => socket_and_tunnel(b, from_b, a, from_a).await,
+        (Connection::Tunnel(_), Connection::Tunnel(_)) => Err(io::Error::other("neither side is in this pod")),
     }
-    copied.map(drop)
 }
 
-/// Between two sockets, `prefix` first. What waits to read holds no buffer.
+/// Between a socket and another byte stream, which has to tell an end from a loss by itself, as TLS does.
 ///
 /// # Errors
-/// What broke; both sides were reset then.
-pub(crate) async fn sockets(mut a: TcpStream, prefix: Bytes, mut b: TcpStream) -> io::Result<()> {
-    let copied = {
-        let ((mut from_a, mut to_a), (mut from_b, mut to_b)) = (a.split(), b.split());
-        let there = async {
-            to_b.write_all(&prefix).await?;
-            drop(prefix);
-            pass_on(&mut from_a, &mut to_b).await
-        };
-        tokio::try_join!(there, pass_on(&mut from_b, &mut to_a))
-    };
-    if copied.is_err() {
-        reset_on_close(&a);
-        reset_on_close(&b);
-    }
-    copied.map(drop)
-}
-
-/// Between two byte streams.
-///
-/// # Errors
-/// What broke.
-pub(crate) async fn streams<A, B>(mut a: A, mut b: B) -> io::Result<()>
+/// What broke; the socket was reset then, as it is where this is dropped before it is through.
+pub(crate) async fn socket_and_stream<S>(socket: TcpStream, from_socket: Bytes, mut stream: S) -> io::Result<()>
 where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
-    tokio::io::copy_bidirectional_with_sizes(&mut a, &mut b, READ, READ).await.map(drop)
+    let mut socket = PassedOn::new(socket);
+    stream.write_all(&from_socket).await?;
+    drop(from_socket);
+    tokio::io::copy_bidirectional_with_sizes(&mut stream, socket.socket(), READ, READ).await?;
+    socket.ended();
+    Ok(())
 }
 
-async fn into_tunnel(reader: &mut ReadHalf<'_>, prefix: Bytes, tunnel: &RefCell<&mut Tunnel>) -> io::Result<()> {
-    let mut read = prefix;
+async fn socket_and_tunnel(
+    socket: TcpStream,
+    from_socket: Bytes,
+    mut tunnel: Tunnel,
+    from_tunnel: Bytes,
+) -> io::Result<()> {
+    let mut socket = PassedOn::new(socket);
+    let (mut reader, mut writer) = socket.socket().split();
+    // Both directions borrow the tunnel in turns, each only while it is polled.
+    let tunnel = RefCell::new(&mut tunnel);
+    let out = async {
+        writer.write_all(&from_tunnel).await?;
+        drop(from_tunnel);
+        out_of_tunnel(&tunnel, &mut writer).await
+    };
+    tokio::try_join!(into_tunnel(&mut reader, from_socket, &tunnel), out)?;
+    socket.ended();
+    Ok(())
+}
+
+async fn sockets(a: TcpStream, from_a: Bytes, b: TcpStream, from_b: Bytes) -> io::Result<()> {
+    let (mut a, mut b) = (PassedOn::new(a), PassedOn::new(b));
+    let ((mut read_a, mut write_a), (mut read_b, mut write_b)) = (a.socket().split(), b.socket().split());
+    tokio::try_join!(pass_on(&mut read_a, from_a, &mut write_b), pass_on(&mut read_b, from_b, &mut write_a))?;
+    a.ended();
+    b.ended();
+    Ok(())
+}
+
+async fn into_tunnel(reader: &mut ReadHalf<'_>, first: Bytes, tunnel: &RefCell<&mut Tunnel>) -> io::Result<()> {
+    let mut read = first;
     let mut is_bulk = false;
     loop {
         while !read.is_empty() {
@@ -87,7 +96,7 @@ async fn into_tunnel(reader: &mut ReadHalf<'_>, prefix: Bytes, tunnel: &RefCell<
             let chunk = read.split_to(granted.min(read.len()));
             tunnel.borrow_mut().send(chunk)?;
         }
-        read = poll_fn(|cx| poll_chunk(reader, is_bulk, cx)).await?;
+        read = poll_fn(|cx| poll_socket(reader, is_bulk, cx)).await?;
         if read.is_empty() {
             return tunnel.borrow_mut().finish();
         }
@@ -103,23 +112,26 @@ async fn out_of_tunnel(tunnel: &RefCell<&mut Tunnel>, writer: &mut WriteHalf<'_>
     writer.shutdown().await
 }
 
-/// What there is to be read; empty at the end.
-fn poll_chunk(reader: &mut ReadHalf<'_>, is_bulk: bool, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+/// What a socket has to be read; empty at the end. `is_bulk`: [`MUCH`] came the last time.
+fn poll_socket(reader: &mut ReadHalf<'_>, is_bulk: bool, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
     if !is_bulk {
-        return scratch::with(|scratch| {
-            let mut read = ReadBuf::new(scratch.get_mut(..BULK).unwrap_or_default());
+        return scratch::with(BULK, |scratch| {
+            let mut read = ReadBuf::new(scratch);
             ready!(Pin::new(reader).poll_read(cx, &mut read))?;
             Poll::Ready(Ok(Bytes::copy_from_slice(read.filled())))
         });
     }
+    // What waits to read holds no buffer.
     ready!(reader.as_ref().poll_read_ready(cx))?;
     let mut buffer = BytesMut::with_capacity(BULK);
-    let read = ready!(poll_read_buf(Pin::new(reader), cx, &mut buffer))?;
-    Poll::Ready(Ok(if read < MUCH { Bytes::copy_from_slice(&buffer) } else { buffer.freeze() }))
+    ready!(poll_read_buf(Pin::new(reader), cx, &mut buffer))?;
+    Poll::Ready(Ok(scratch::fitted(buffer)))
 }
 
-/// From one socket to another.
-async fn pass_on(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>) -> io::Result<()> {
+/// From one socket to another, `first` before the rest.
+async fn pass_on(from: &mut ReadHalf<'_>, first: Bytes, to: &mut WriteHalf<'_>) -> io::Result<()> {
+    to.write_all(&first).await?;
+    drop(first);
     let mut passed = 0;
     while let Some((read, left)) = poll_fn(|cx| poll_pass_on(from, to, cx)).await? {
         to.write_all(&left).await?;
@@ -132,13 +144,16 @@ async fn pass_on(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>) -> io::Result<
     to.shutdown().await
 }
 
-/// Passes on what there is, by the worker's own buffer. Returns how much that is, and what could not be written; `None`: the end.
+/// Reads once, and writes once what the other socket takes. Returns how much was read, and a copy of what could not be written;
+/// `None`: the end.
 fn poll_pass_on(
     from: &mut ReadHalf<'_>,
     to: &mut WriteHalf<'_>,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<Option<(usize, Bytes)>>> {
-    scratch::with(|scratch| {
+    // Nothing is read for a socket that takes nothing: it would have to be held.
+    ready!(to.as_ref().poll_write_ready(cx))?;
+    scratch::with(scratch::BYTES, |scratch| {
         let mut read = ReadBuf::new(scratch);
         ready!(Pin::new(from).poll_read(cx, &mut read))?;
         if read.filled().is_empty() {

@@ -21,11 +21,11 @@ use crate::drain::Drain;
 pub(crate) const MAX_HEADERS: usize = 200;
 /// Header bytes of one message.
 pub(crate) const MAX_HEADER_BYTES: usize = 64 * 1024;
-/// What one HTTP/2 stream may have outstanding, in bytes: the only window that ever binds. Whole frames of the mesh, as is what
-/// may be buffered: else each window would end with a frame of a few bytes.
+/// What one HTTP/2 stream may have outstanding, in bytes. Whole frames of the mesh, as is what may be buffered: else each window
+/// would end with a frame of a few bytes.
 pub(crate) const STREAM_WINDOW: u32 = 4 * MAX_PAYLOAD;
-/// Never binds, so that one unread stream cannot block another.
-pub(crate) const CONNECTION_WINDOW: u32 = 1 << 30;
+/// Two thousand streams may be full and unread before they block the others of their connection.
+pub(crate) const CONNECTION_WINDOW: u32 = 2048 * STREAM_WINDOW;
 /// The most that is buffered of what one HTTP/2 stream sends, in bytes.
 pub(crate) const SEND_BUFFER: usize = 2 * MAX_PAYLOAD as usize;
 /// How long the settings of a new HTTP/2 connection may take.

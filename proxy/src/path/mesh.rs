@@ -35,8 +35,8 @@ pub(crate) const PROTOCOL_HTTP1: &str = "http/1.1";
 const MAX_STREAMS: u32 = 4096;
 /// Clients that leave at once must not look like an attack to their own sidecar's peer.
 const MAX_PENDING_RESETS: usize = MAX_STREAMS as usize;
-/// The largest DATA frame, in bytes: what one system call sends. Only what is read of a socket that has so much ready comes in
-/// frames of this size.
+/// The largest DATA frame, in bytes, its header of 9 bytes included: what one system call sends. Only what is read of a socket that
+/// has so much ready comes in frames of this size.
 pub(super) const MAX_FRAME: u32 = 128 * 1024;
 /// The most of a connection's bytes that go into one DATA frame: with the frame's header they fill eight records of TLS.
 pub(super) const MAX_PAYLOAD: u32 = MAX_FRAME - 9;

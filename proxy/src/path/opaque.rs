@@ -15,7 +15,6 @@ use weft_rules::hash::hash_of;
 use super::connection::Connection;
 use super::detect::{self, Detected};
 use super::http::Version;
-use super::mesh::Tunnel;
 use super::upstream::{Carried, ClusterState, PickBy, SendError};
 use super::{copy, socket};
 use crate::discovery::Destination;
@@ -39,7 +38,10 @@ pub(crate) async fn outbound(
 ) -> io::Result<()> {
     let _open = worker.telemetry.connection(Direction::Outbound, WireProtocol::Opaque);
     match connect(worker, &stream, destination, server_name).await {
-        Ok((upstream, carried)) => within(&carried, pin!(carry(stream, read, upstream))).await,
+        Ok((upstream, carried)) => {
+            let passing = copy::connections(Connection::Socket(stream), read, upstream, Bytes::new());
+            within(&carried, pin!(passing)).await
+        }
         Err(error) => {
             socket::reset_on_close(&stream);
             Err(error)
@@ -74,10 +76,10 @@ pub(crate) async fn server_first(
     };
     let (mut upstream, mut read) = (Ahead::new(upstream), BytesMut::new());
     let client_spoke = tokio::select! {
-        read = stream.read_buf(&mut read) => read? > 0,
-        spoke = upstream.readable() => { spoke?; false }
+        read = stream.read_buf(&mut read) => read.map(|read| read > 0),
+        spoke = upstream.readable() => spoke.map(|()| false),
     };
-    if client_spoke {
+    if client_spoke.inspect_err(|_| socket::reset_on_close(&stream))? {
         match detect::conclude(&mut stream, &mut read, worker.config.outbound.detect_timeout).await? {
             Detected::Http1 => return Ok(Spoke::Client(stream, read, Version::Http1)),
             Detected::Http2 => return Ok(Spoke::Client(stream, read, Version::Http2)),
@@ -86,7 +88,8 @@ pub(crate) async fn server_first(
         }
     }
     let _open = worker.telemetry.connection(Direction::Outbound, WireProtocol::Opaque);
-    within(&carried, pin!(upstream.carry(stream, read.freeze()))).await?;
+    let passing = copy::connections(Connection::Socket(stream), read.freeze(), upstream.connection, upstream.read);
+    within(&carried, pin!(passing)).await?;
     Ok(Spoke::Done)
 }
 
@@ -97,7 +100,10 @@ pub(crate) async fn server_first(
 pub(crate) async fn passthrough(worker: &Rc<Worker>, stream: TcpStream, address: SocketAddr) -> io::Result<()> {
     let _open = worker.telemetry.connection(Direction::Outbound, WireProtocol::Opaque);
     match worker.upstreams.passthrough(address).await {
-        Ok(upstream) => copy::sockets(stream, Bytes::new(), upstream).await,
+        Ok(upstream) => {
+            let (client, upstream) = (Connection::Socket(stream), Connection::Socket(upstream));
+            copy::connections(client, Bytes::new(), upstream, Bytes::new()).await
+        }
         Err(error) => {
             socket::reset_on_close(&stream);
             Err(io::Error::other(error))
@@ -160,49 +166,27 @@ async fn within(carried: &Carried, carrying: Pin<&mut impl Future<Output = io::R
     }
 }
 
-async fn carry(stream: TcpStream, read: Bytes, upstream: Connection) -> io::Result<()> {
-    match upstream {
-        Connection::Socket(upstream) => copy::sockets(stream, read, upstream).await,
-        Connection::Tunnel(upstream) => copy::socket_and_tunnel(stream, read, upstream).await,
-    }
-}
-
 /// An upstream connection of which the first bytes may have been read already.
 struct Ahead {
-    upstream: Connection,
+    connection: Connection,
     read: Bytes,
 }
 
 impl Ahead {
-    fn new(upstream: Connection) -> Self {
-        Self { upstream, read: Bytes::new() }
+    fn new(connection: Connection) -> Self {
+        Self { connection, read: Bytes::new() }
     }
 
     /// Waits until the upstream has spoken or ended.
     async fn readable(&mut self) -> io::Result<()> {
-        match &mut self.upstream {
+        match &mut self.connection {
             Connection::Socket(socket) => socket.readable().await,
             Connection::Tunnel(tunnel) => {
                 let chunk = std::future::poll_fn(|cx| tunnel.poll_chunk(cx)).await?;
                 self.read = chunk.unwrap_or_default();
+                tunnel.release(self.read.len());
                 Ok(())
             }
         }
-    }
-
-    async fn carry(self, mut stream: TcpStream, client_read: Bytes) -> io::Result<()> {
-        use tokio::io::AsyncWriteExt as _;
-        let Self { mut upstream, read } = self;
-        if !read.is_empty() {
-            stream.write_all(&read).await?;
-            release(&mut upstream, read.len());
-        }
-        carry(stream, client_read, upstream).await
-    }
-}
-
-fn release(upstream: &mut Connection, bytes: usize) {
-    if let Connection::Tunnel(tunnel) = upstream {
-        Tunnel::release(tunnel, bytes);
     }
 }

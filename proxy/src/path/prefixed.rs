@@ -17,6 +17,11 @@ impl<I> Prefixed<I> {
     pub(crate) fn new(prefix: Bytes, io: I) -> Self {
         Self { prefix, io }
     }
+
+    /// The connection, and what was read ahead and not given back yet.
+    pub(crate) fn into_parts(self) -> (Bytes, I) {
+        (self.prefix, self.io)
+    }
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Prefixed<I> {

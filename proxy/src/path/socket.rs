@@ -74,6 +74,36 @@ pub(crate) fn reset_on_close(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
+/// A connection whose bytes are passed on. Closed before [`ended`](Self::ended) it is reset, also where its task is dropped.
+pub(crate) struct PassedOn {
+    socket: TcpStream,
+    ended: bool,
+}
+
+impl PassedOn {
+    pub(crate) fn new(socket: TcpStream) -> Self {
+        Self { socket, ended: false }
+    }
+
+    /// The connection itself, to read from and write to.
+    pub(crate) fn socket(&mut self) -> &mut TcpStream {
+        &mut self.socket
+    }
+
+    /// Everything was passed on, to the end of both directions.
+    pub(crate) fn ended(mut self) {
+        self.ended = true;
+    }
+}
+
+impl Drop for PassedOn {
+    fn drop(&mut self) {
+        if !self.ended {
+            reset_on_close(&self.socket);
+        }
+    }
+}
+
 /// An IPv4 address that came through an IPv6 socket, as itself.
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())

@@ -1,11 +1,17 @@
 //! What follows a 101, or the 2xx to a CONNECT: no longer HTTP, whatever it is, and none of our business.
 
+use std::io;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode, header};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::task::spawn_local;
 
+use super::connection::Connection;
 use super::copy;
+use super::prefixed::Prefixed;
+use super::upstream::Held;
 
 /// What becomes of the client's connection if the request's upgrade is agreed on; none where it asks for none.
 pub(crate) fn requested<B>(request: &mut Request<B>) -> Option<OnUpgrade> {
@@ -23,12 +29,40 @@ pub(crate) fn is_upgrade<B>(method: &Method, response: &Response<B>) -> bool {
 pub(crate) fn join<H: 'static>(client: OnUpgrade, upstream: OnUpgrade, held: H) {
     spawn_local(async move {
         let _held = held;
-        let copied = match tokio::try_join!(client, upstream) {
-            Ok((client, upstream)) => copy::streams(TokioIo::new(client), TokioIo::new(upstream)).await,
+        let passed_on = match tokio::try_join!(client, upstream) {
+            Ok((client, upstream)) => pass_on(client, upstream).await,
             Err(error) => return tracing::debug!(%error, "an upgrade was agreed on, yet did not happen"),
         };
-        if let Err(error) = copied {
+        if let Err(error) = passed_on {
             tracing::debug!(%error, "an upgraded connection broke");
         }
     });
+}
+
+/// Takes the connections out of hyper, which had them for HTTP alone, with what it has read ahead.
+async fn pass_on(client: Upgraded, upstream: Upgraded) -> io::Result<()> {
+    let upstream =
+        upstream.downcast::<TokioIo<Held<Connection>>>().map_err(|_| io::Error::other("not a pooled one"))?;
+    let (from_upstream, (upstream, _permit)) = (upstream.read_buf, upstream.io.into_inner().into_parts());
+    match (client.downcast::<TokioIo<Prefixed<Connection>>>(), upstream) {
+        (Ok(client), upstream) => {
+            let (read_before, connection) = client.io.into_inner().into_parts();
+            copy::connections(connection, joined(client.read_buf, read_before), upstream, from_upstream).await
+        }
+        // Under TLS of a client that has no sidecar, and so for this pod's application.
+        (Err(client), Connection::Socket(application)) => {
+            copy::socket_and_stream(application, from_upstream, TokioIo::new(client)).await
+        }
+        (Err(_), Connection::Tunnel(_)) => Err(io::Error::other("neither side is in this pod")),
+    }
+}
+
+fn joined(first: Bytes, then: Bytes) -> Bytes {
+    if then.is_empty() {
+        return first;
+    }
+    let mut joined = BytesMut::with_capacity(first.len() + then.len());
+    joined.put(first);
+    joined.put(then);
+    joined.freeze()
 }

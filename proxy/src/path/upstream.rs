@@ -63,6 +63,7 @@ pub(crate) use cluster::ClusterState;
 pub(crate) use endpoint::{Carried, EndpointState};
 pub(crate) use error::SendError;
 pub(crate) use grpc::GrpcEndpoint;
+pub(crate) use held::Held;
 pub(crate) use limits::{ClusterPermit, Overflow};
 pub(crate) use pick::PickBy;
 

@@ -1,5 +1,6 @@
 //! Every protocol through both sidecars, to the letter.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use libtest_mimic::Trial;
 use rustls::pki_types::ServerName;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -33,6 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("HTTP/2 with prior knowledge, declared and not", LIMIT, h2c),
         trial("gRPC streams both ways, with trailers", LIMIT, grpc),
         trial("WebSocket and unknown upgrades", LIMIT, upgrades),
+        trial("an upgraded connection that breaks does not look ended, on either side", LIMIT, upgrade_breaks),
         trial("CONNECT", LIMIT, connect),
         trial("opaque bytes with half-close, declared and not", LIMIT, opaque),
         trial("server speaks first, declared and not", LIMIT, server_first),
@@ -196,6 +199,43 @@ async fn upgrades(world: World) -> Result<()> {
         stream.shutdown().await?;
         ensure!(client::read_to_end(&mut stream).await?.is_empty(), "something came after the end");
     }
+    Ok(())
+}
+
+async fn upgrade_breaks(world: World) -> Result<()> {
+    let duo = Duo::start(&world).await?;
+    // The application breaks its connection at a "b", and tells how the connection ended for it otherwise.
+    let (told, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    apps::serve(&duo.api, HTTP_TARGET, move |mut stream: TcpStream| {
+        let told = told.clone();
+        async move {
+            client::read_until(&mut stream, "\r\n\r\n").await?;
+            let switch =
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nwelcome";
+            stream.write_all(switch).await?;
+            match stream.read_u8().await {
+                Ok(b'b') => SockRef::from(&stream).set_linger(Some(Duration::ZERO))?,
+                ended => told.send(ended.map_err(|error| error.kind()))?,
+            }
+            Ok(())
+        }
+    })
+    .await?;
+    let open = async || {
+        let mut stream = client::connect(&duo.web, duo.at(HTTP)).await?;
+        stream.write_all(b"GET /up HTTP/1.1\r\nHost: api\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await?;
+        client::read_until(&mut stream, "welcome").await?;
+        anyhow::Ok(stream)
+    };
+    let mut of_the_application = open().await?;
+    of_the_application.write_all(b"b").await?;
+    let ended = of_the_application.read_u8().await.map_err(|error| error.kind());
+    ensure!(ended == Err(ErrorKind::ConnectionReset), "the application broke, the client saw {ended:?}");
+    let of_the_client = open().await?;
+    SockRef::from(&of_the_client).set_linger(Some(Duration::ZERO))?;
+    drop(of_the_client);
+    let ended = ends.recv().await;
+    ensure!(ended == Some(Err(ErrorKind::ConnectionReset)), "the client broke, the application saw {ended:?}");
     Ok(())
 }
 

@@ -30,6 +30,11 @@ const MIB: u64 = 1 << 20;
 /// What a proxy may hold at most, in bytes, whatever passes through it.
 const MOST_RESIDENT: u64 = 96 * MIB;
 
+/// WebSockets that are opened and then say nothing.
+const SILENT: u64 = 400;
+/// What a silent one may take of both proxies together, in bytes: its sockets, a stream of the mesh and the tasks.
+const MOST_SILENT: u64 = 24 * 1024;
+
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("1 GiB there and back, opaque", LIMIT, gib_opaque),
@@ -38,6 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("an endless stream that nobody reads waits, and holds up no one", LIMIT, unread),
         trial("a client that goes ends an endless stream", LIMIT, client_goes),
         trial("what a burst took of memory is given back", LIMIT, burst),
+        trial("WebSockets that are silent hold no buffers", LIMIT, silent),
     ]
 }
 
@@ -175,6 +181,32 @@ async fn burst(world: World) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+async fn silent(world: World) -> Result<()> {
+    let duo = Duo::start(&world).await?;
+    apps::h1(&duo.api, HTTP_TARGET).await?;
+    let open = async || {
+        let mut stream = client::connect(&duo.web, duo.at(HTTP)).await?;
+        stream.write_all(b"GET /up HTTP/1.1\r\nHost: api\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await?;
+        client::read_until(&mut stream, "\r\n\r\n").await?;
+        stream.write_all(b"hello").await?;
+        client::read_until(&mut stream, "hello").await?;
+        anyhow::Ok(stream)
+    };
+    // What the first ones bring about stays whether or not more come.
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        silent.push(open().await?);
+    }
+    let before = resident(&duo)?;
+    for _ in 0..SILENT {
+        silent.push(open().await?);
+    }
+    let now = resident(&duo)?;
+    let each = now.iter().sum::<u64>().saturating_sub(before.iter().sum()) / SILENT;
+    ensure!(each < MOST_SILENT, "each of {SILENT} takes {each} bytes of the pair: {before:?}, then {now:?}");
+    Ok(())
 }
 
 /// What both proxies have resident, in bytes.

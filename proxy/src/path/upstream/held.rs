@@ -9,14 +9,19 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// A byte stream with the permit that it was opened by. The permit lives exactly as long as the stream, also when HTTP
 /// ends and the stream is used for something else.
-pub(super) struct Held<I> {
+pub(crate) struct Held<I> {
     io: I,
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl<I> Held<I> {
     pub(super) fn new(io: I, permit: Option<OwnedSemaphorePermit>) -> Self {
-        Self { io, _permit: permit }
+        Self { io, permit }
+    }
+
+    /// The stream by itself, and the permit, which is to be kept as long.
+    pub(crate) fn into_parts(self) -> (I, Option<OwnedSemaphorePermit>) {
+        (self.io, self.permit)
     }
 }
 
