@@ -18,9 +18,9 @@ fn size_of_future<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
 #[test]
 fn a_connection_that_waits_is_small() {
     let serve = size_of_future(|(worker, stream): (Rc<Worker>, TcpStream)| outbound::serve(worker, stream));
-    assert!(serve <= 3584, "outbound: {serve} bytes");
+    assert!(serve <= 2048, "outbound: {serve} bytes");
     let serve = size_of_future(|(worker, stream): (Rc<Worker>, TcpStream)| inbound::serve_redirected(worker, stream));
-    assert!(serve <= 3072, "inbound, redirected: {serve} bytes");
+    assert!(serve <= 1536, "inbound, redirected: {serve} bytes");
     let serve = size_of_future(|(worker, stream): (Rc<Worker>, TcpStream)| inbound::serve_mesh(worker, stream));
     assert!(serve <= 7680, "inbound, a peer's: {serve} bytes");
 }

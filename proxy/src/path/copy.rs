@@ -29,16 +29,24 @@ const SHARE: usize = 1024 * 1024;
 /// What is read of a stream that is no socket.
 const READ: usize = 32 * 1024;
 
-/// Between two connections of which some bytes were read before. What waits to read holds no buffer.
+/// Bytes on their way, until both sides have ended.
+pub(crate) trait Copying: Future<Output = io::Result<()>> {}
+
+impl<F: Future<Output = io::Result<()>>> Copying for F {}
+
+/// Between two connections of which some bytes were read before. What waits to read holds no buffer. Boxed, so that what leads
+/// here is not as large for connections that go another way.
 ///
 /// # Errors
 /// What broke; both sides were reset then, as they are where this is dropped before it is through.
-pub(crate) async fn connections(a: Connection, from_a: Bytes, b: Connection, from_b: Bytes) -> io::Result<()> {
+pub(crate) fn connections(a: Connection, from_a: Bytes, b: Connection, from_b: Bytes) -> Pin<Box<dyn Copying>> {
     match (a, b) {
-        (Connection::Socket(a), Connection::Socket(b)) => sockets(a, from_a, b, from_b).await,
-        (Connection::Socket(a), Connection::Tunnel(b)) => socket_and_tunnel(a, from_a, b, from_b).await,
-        (Connection::Tunnel(a), Connection::Socket(b)) => socket_and_tunnel(b, from_b, a, from_a).await,
-        (Connection::Tunnel(_), Connection::Tunnel(_)) => Err(io::Error::other("neither side is in this pod")),
+        (Connection::Socket(a), Connection::Socket(b)) => Box::pin(sockets(a, from_a, b, from_b)),
+        (Connection::Socket(a), Connection::Tunnel(b)) => Box::pin(socket_and_tunnel(a, from_a, b, from_b)),
+        (Connection::Tunnel(a), Connection::Socket(b)) => Box::pin(socket_and_tunnel(b, from_b, a, from_a)),
+        (Connection::Tunnel(_), Connection::Tunnel(_)) => {
+            Box::pin(std::future::ready(Err(io::Error::other("neither side is in this pod"))))
+        }
     }
 }
 
@@ -58,37 +66,34 @@ where
     Ok(())
 }
 
-async fn socket_and_tunnel(
-    socket: TcpStream,
-    from_socket: Bytes,
-    mut tunnel: Tunnel,
-    from_tunnel: Bytes,
-) -> io::Result<()> {
+// What these take is moved into the future once, where an `async fn` would hold it a second time for its own use.
+
+fn socket_and_tunnel(socket: TcpStream, from_socket: Bytes, mut tunnel: Tunnel, from_tunnel: Bytes) -> impl Copying {
     let mut socket = PassedOn::new(socket);
-    let (mut reader, mut writer) = socket.socket().split();
-    // Both directions borrow the tunnel in turns, each only while it is polled.
-    let tunnel = RefCell::new(&mut tunnel);
-    let out = async {
-        writer.write_all(&from_tunnel).await?;
-        drop(from_tunnel);
-        out_of_tunnel(&tunnel, &mut writer).await
-    };
-    tokio::try_join!(into_tunnel(&mut reader, from_socket, &tunnel), out)?;
-    socket.ended();
-    Ok(())
+    async move {
+        let (mut reader, mut writer) = socket.socket().split();
+        // Both directions borrow the tunnel in turns, each only while it is polled.
+        let tunnel = RefCell::new(&mut tunnel);
+        let (into, out) = (&mut reader, &mut writer);
+        tokio::try_join!(into_tunnel(into, from_socket, &tunnel), out_of_tunnel(&tunnel, from_tunnel, out))?;
+        socket.ended();
+        Ok(())
+    }
 }
 
-async fn sockets(a: TcpStream, from_a: Bytes, b: TcpStream, from_b: Bytes) -> io::Result<()> {
+fn sockets(a: TcpStream, from_a: Bytes, b: TcpStream, from_b: Bytes) -> impl Copying {
     let (mut a, mut b) = (PassedOn::new(a), PassedOn::new(b));
-    let ((mut read_a, mut write_a), (mut read_b, mut write_b)) = (a.socket().split(), b.socket().split());
-    tokio::try_join!(pass_on(&mut read_a, from_a, &mut write_b), pass_on(&mut read_b, from_b, &mut write_a))?;
-    a.ended();
-    b.ended();
-    Ok(())
+    async move {
+        let ((mut read_a, mut write_a), (mut read_b, mut write_b)) = (a.socket().split(), b.socket().split());
+        tokio::try_join!(pass_on(&mut read_a, from_a, &mut write_b), pass_on(&mut read_b, from_b, &mut write_a))?;
+        a.ended();
+        b.ended();
+        Ok(())
+    }
 }
 
-async fn into_tunnel(reader: &mut ReadHalf<'_>, first: Bytes, tunnel: &RefCell<&mut Tunnel>) -> io::Result<()> {
-    let mut read = first;
+/// `read` goes first.
+async fn into_tunnel(reader: &mut ReadHalf<'_>, mut read: Bytes, tunnel: &RefCell<&mut Tunnel>) -> io::Result<()> {
     let mut is_bulk = false;
     loop {
         while !read.is_empty() {
@@ -104,7 +109,10 @@ async fn into_tunnel(reader: &mut ReadHalf<'_>, first: Bytes, tunnel: &RefCell<&
     }
 }
 
-async fn out_of_tunnel(tunnel: &RefCell<&mut Tunnel>, writer: &mut WriteHalf<'_>) -> io::Result<()> {
+/// `first` goes first.
+async fn out_of_tunnel(tunnel: &RefCell<&mut Tunnel>, first: Bytes, writer: &mut WriteHalf<'_>) -> io::Result<()> {
+    writer.write_all(&first).await?;
+    drop(first);
     while let Some(chunk) = poll_fn(|cx| tunnel.borrow_mut().poll_chunk(cx)).await? {
         writer.write_all(&chunk).await?;
         tunnel.borrow_mut().release(chunk.len());

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -37,10 +37,11 @@ pub(crate) async fn outbound(
     server_name: Option<&str>,
 ) -> io::Result<()> {
     let _open = worker.telemetry.connection(Direction::Outbound, WireProtocol::Opaque);
-    match connect(worker, &stream, destination, server_name).await {
+    // Boxed, like what follows: it is large and soon over.
+    match Box::pin(connect(worker, &stream, destination, server_name)).await {
         Ok((upstream, carried)) => {
             let passing = copy::connections(Connection::Socket(stream), read, upstream, Bytes::new());
-            within(&carried, pin!(passing)).await
+            within(&carried, passing).await
         }
         Err(error) => {
             socket::reset_on_close(&stream);
@@ -89,7 +90,7 @@ pub(crate) async fn server_first(
     }
     let _open = worker.telemetry.connection(Direction::Outbound, WireProtocol::Opaque);
     let passing = copy::connections(Connection::Socket(stream), read.freeze(), upstream.connection, upstream.read);
-    within(&carried, pin!(passing)).await?;
+    within(&carried, passing).await?;
     Ok(Spoke::Done)
 }
 
@@ -158,9 +159,9 @@ fn place(cluster: &ClusterState, client: &TcpStream) -> Option<u64> {
 }
 
 /// Ends a connection that has become as old as its cluster's policy allows.
-async fn within(carried: &Carried, carrying: Pin<&mut impl Future<Output = io::Result<()>>>) -> io::Result<()> {
-    let Some(age) = carried.max_age else { return carrying.await };
-    match tokio::time::timeout(age, carrying).await {
+async fn within(carried: &Carried, passing: Pin<Box<dyn copy::Copying>>) -> io::Result<()> {
+    let Some(age) = carried.max_age else { return passing.await };
+    match Box::pin(tokio::time::timeout(age, passing)).await {
         Ok(ended) => ended,
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the connection has reached requests.maxStreamAge")),
     }
