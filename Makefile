@@ -115,19 +115,21 @@ build: setup
 	@$(CARGO) build --release --workspace --bins >&2
 
 # The sidecar as it is shipped: one is paid for on every request of every pod. Linked statically, it has no pages of libraries.
-# Like functions are kept once, relocations packed, and what is hot lies together, as the profile has it.
-DIST := -C target-feature=+crt-static -C link-arg=-Wl,--icf=all -C link-arg=-Wl,-z,pack-relative-relocs \
-    -C link-arg=-Wl,-z,keep-text-section-prefix
-# What ran how often under load, as `make profile` recorded it. No LLVM older than the one that recorded it reads it; and of what
-# another rustc or other dependencies make differently, nothing is found in it.
+# Like functions are kept once, relocations packed; what is hot lies together, as the profile has it, and what runs at all.
+DIST := -C target-feature=+crt-static -C link-arg=-Wl,--icf=all -C link-arg=-Wl,-z,pack-relative-relocs
+# As `make profile` recorded it under load: what ran how often, and in `order` the names of all functions that ran. No LLVM older than
+# the one that recorded it reads the former; and of what another rustc or other dependencies make differently, nothing is found in either.
 PROFILE := proxy/profile
 RUSTC ?= rustc
 HOST = $(shell $(RUSTC) -vV | sed -n 's/^host: //p')
 LLVM = $(shell $(RUSTC) -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 RECORDED_WITH = { $(RUSTC) --version; sha256sum <Cargo.lock; }
+# Cargo links anew where arguments differ, not where a file does that only the linker reads: so the copy's name tells what is in it.
+ORDER = order=$$(cd "$(TARGET)" && pwd)/dist/order.$$(sha256sum <$(PROFILE)/order | cut -c 1-16) && cp $(PROFILE)/order "$$order"
 .PHONY: dist
 dist: setup
 	@echo '==> building weft-proxy once more, for speed: up to ten minutes the first time' >&2
+	@mkdir -p "$(TARGET)/dist"
 	@llvm=$$(cat $(PROFILE)/llvm) || exit 1; if [ "$(LLVM)" -lt "$$llvm" ]; then \
 	    echo "==> without the profile, which needs a rustc of LLVM $$llvm, not $(LLVM): a fifth slower or more" >&2; \
 	else \
@@ -135,23 +137,35 @@ dist: setup
 	        echo '==> the profile is of another rustc or Cargo.lock, so not all of it counts: make profile' >&2; \
 	    export CARGO_ENCODED_RUSTFLAGS="-Cprofile-use=$$PWD/$(PROFILE)/weft-proxy.profdata"; \
 	fi; \
-	$(CARGO) rustc --profile dist --target $(HOST) --package weft-proxy --bin weft-proxy -- $(DIST) >&2
-	@mkdir -p "$(TARGET)/dist" && install "$(TARGET)/$(HOST)/dist/weft-proxy" "$(TARGET)/dist/weft-proxy"
+	$(ORDER) && $(CARGO) rustc --profile dist --target $(HOST) --package weft-proxy --bin weft-proxy -- $(DIST) \
+	    -C link-arg=-Wl,--symbol-ordering-file="$$order" -C link-arg=-Wl,--no-warn-symbol-ordering >&2
+	@install "$(TARGET)/$(HOST)/dist/weft-proxy" "$(TARGET)/dist/weft-proxy"
 
-# weft-proxy with counters, under each of the benchmark's loads.
+# weft-proxy with counters, under each of the benchmark's loads; then, optimized by these counts, under callgrind, which tells what ran.
+LOADS := --peers weft --workloads h1,h2,h2mux,l4,tcp,churn,churn4,steady --rounds 1 --terminate
+LLVM_TOOLS = $$($(RUSTC) --print sysroot)/lib/rustlib/$(HOST)/bin
 .PHONY: profile
+profile: PROGRAMS += valgrind
+profile: PACKAGES += valgrind
 profile: build
 	@rustup component add llvm-tools >&2
 	@rm -rf "$(TARGET)/profile" && mkdir -p -m 777 "$(TARGET)/profile"
 	@target=$$(cd "$(TARGET)" && pwd) && \
 	CARGO_ENCODED_RUSTFLAGS="-Cprofile-generate=$$target/profile" $(CARGO) rustc --profile dist --target $(HOST) \
 	    --package weft-proxy --bin weft-proxy -- $(DIST) >&2 && \
-	WEFT_PROXY_BIN="$$target/$(HOST)/dist/weft-proxy" $(CARGO) test --quiet --release --workspace --test bench -- --peers weft \
-	    --workloads h1,h2,h2mux,l4,tcp,churn,churn4,steady --rounds 1 --seconds 4 --terminate >&2 && \
-	"$$($(RUSTC) --print sysroot)/lib/rustlib/$(HOST)/bin/llvm-profdata" merge --sparse -o $(PROFILE)/weft-proxy.profdata \
-	    "$$target"/profile/*.profraw
+	WEFT_PROXY_BIN="$$target/$(HOST)/dist/weft-proxy" $(CARGO) test --quiet --release --workspace --test bench -- \
+	    $(LOADS) --seconds 4 >&2 && \
+	"$(LLVM_TOOLS)/llvm-profdata" merge --sparse -o $(PROFILE)/weft-proxy.profdata "$$target"/profile/*.profraw
 	@echo $(LLVM) >$(PROFILE)/llvm
 	@$(RECORDED_WITH) >$(PROFILE)/recorded-with
+	@: >$(PROFILE)/order
+	@$(MAKE) dist
+	@target=$$(cd "$(TARGET)" && pwd) && \
+	WEFT_PROXY_BIN="$$PWD/$(PROFILE)/callgrind" CALLED="$$target/profile" WEFT_PROXY="$$target/dist/weft-proxy" \
+	    $(CARGO) test --quiet --release --workspace --test bench -- $(LOADS) --seconds 1 --rate 100 >&2 && \
+	sed -n "s/^c*fn=([0-9]*) \([^']*\).*/\1/p" "$$target"/profile/called.* | sort -u >"$$target/profile/called" && \
+	"$(LLVM_TOOLS)/llvm-nm" --numeric-sort --format=just-symbols "$$target/dist/weft-proxy" | \
+	    awk 'NR == FNR { called[$$0]; next } $$0 in called && !seen[$$0]++' "$$target/profile/called" - >$(PROFILE)/order
 
 .PHONY: images
 images: build dist
