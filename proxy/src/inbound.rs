@@ -291,10 +291,12 @@ impl MeshListener for Peer {
                 Err(_) => return,
             };
             let (connection, caller) = (Connection::Tunnel(tunnel), self.caller(destination));
-            return serve_http(&self.worker, connection, read.freeze(), version, caller).await;
+            // Boxed: it is rare, and what passes bytes on needs less.
+            return Box::pin(serve_http(&self.worker, connection, read.freeze(), version, caller)).await;
         }
         let _open = self.worker.telemetry.connection(Direction::Inbound, WireProtocol::Opaque);
-        match application_socket(&self.worker, destination).await {
+        // Boxed: it is large and soon over.
+        match Box::pin(application_socket(&self.worker, destination)).await {
             Ok((application, _carried)) => {
                 let Ok(tunnel) = tunnel.accept() else { return };
                 let (tunnel, application) = (Connection::Tunnel(tunnel), Connection::Socket(application));

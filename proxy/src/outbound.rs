@@ -63,9 +63,10 @@ async fn to_mesh(
         Protocol::Detect if routes_tls => detect::conclude(&mut stream, &mut read, patience).await?,
         Protocol::Detect => detect::detect(&mut stream, &mut read, patience).await?,
     };
+    // What lasts is boxed, so that a connection is no larger than what it turned out to be.
     match detected {
-        Detected::Http1 => serve_http(worker, stream, read, Version::Http1, dialled, destination).await,
-        Detected::Http2 => serve_http(worker, stream, read, Version::Http2, dialled, destination).await,
+        Detected::Http1 => Box::pin(serve_http(worker, stream, read, Version::Http1, dialled, destination)).await,
+        Detected::Http2 => Box::pin(serve_http(worker, stream, read, Version::Http2, dialled, destination)).await,
         Detected::Tls if routes_tls => {
             // Boxed, as all that few connections need: the futures of the others are the smaller for it.
             let name = Box::pin(tls::server_name(&mut stream, &mut read)).await?;
@@ -81,7 +82,7 @@ async fn to_mesh(
         Detected::Silent => match Box::pin(opaque::server_first(worker, stream, &destination)).await? {
             opaque::Spoke::Done => {}
             opaque::Spoke::Client(stream, read, version) => {
-                serve_http(worker, stream, read, version, dialled, destination).await;
+                Box::pin(serve_http(worker, stream, read, version, dialled, destination)).await;
             }
         },
         Detected::Closed => {}
