@@ -18,7 +18,7 @@ fn size_of_future<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
 #[test]
 fn a_connection_that_waits_is_small() {
     let serve = size_of_future(|(worker, stream): (Rc<Worker>, TcpStream)| outbound::serve(worker, stream));
-    assert!(serve <= 2048, "outbound: {serve} bytes");
+    assert!(serve <= 1024, "outbound: {serve} bytes");
     let serve = size_of_future(|(worker, stream): (Rc<Worker>, TcpStream)| inbound::serve_redirected(worker, stream));
     assert!(serve <= 1536, "inbound, redirected: {serve} bytes");
     let serve = size_of_future(|(worker, stream): (Rc<Worker>, TcpStream)| inbound::serve_mesh(worker, stream));

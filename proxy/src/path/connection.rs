@@ -145,10 +145,10 @@ impl Connection {
     }
 }
 
-fn append(unread: &mut Bytes, data: &[u8]) {
+pub(super) fn append(unread: &mut Bytes, data: &[u8]) {
     if unread.is_empty() {
         *unread = Bytes::copy_from_slice(data);
-    } else {
+    } else if !data.is_empty() {
         let mut joined = BytesMut::with_capacity(unread.len() + data.len());
         joined.extend_from_slice(unread);
         joined.extend_from_slice(data);

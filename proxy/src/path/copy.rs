@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use futures::future::LocalBoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -29,17 +30,17 @@ const SHARE: usize = 1024 * 1024;
 /// What is read of a stream that is no socket.
 const READ: usize = 32 * 1024;
 
-/// Bytes on their way, until both sides have ended.
-pub(crate) trait Copying: Future<Output = io::Result<()>> {}
-
-impl<F: Future<Output = io::Result<()>>> Copying for F {}
-
 /// Between two connections of which some bytes were read before. What waits to read holds no buffer. Boxed, so that what leads
 /// here is not as large for connections that go another way.
 ///
 /// # Errors
 /// What broke; both sides were reset then, as they are where this is dropped before it is through.
-pub(crate) fn connections(a: Connection, from_a: Bytes, b: Connection, from_b: Bytes) -> Pin<Box<dyn Copying>> {
+pub(crate) fn connections(
+    a: Connection,
+    from_a: Bytes,
+    b: Connection,
+    from_b: Bytes,
+) -> LocalBoxFuture<'static, io::Result<()>> {
     match (a, b) {
         (Connection::Socket(a), Connection::Socket(b)) => Box::pin(sockets(a, from_a, b, from_b)),
         (Connection::Socket(a), Connection::Tunnel(b)) => Box::pin(socket_and_tunnel(a, from_a, b, from_b)),
@@ -68,7 +69,12 @@ where
 
 // What these take is moved into the future once, where an `async fn` would hold it a second time for its own use.
 
-fn socket_and_tunnel(socket: TcpStream, from_socket: Bytes, mut tunnel: Tunnel, from_tunnel: Bytes) -> impl Copying {
+fn socket_and_tunnel(
+    socket: TcpStream,
+    from_socket: Bytes,
+    mut tunnel: Tunnel,
+    from_tunnel: Bytes,
+) -> impl Future<Output = io::Result<()>> {
     let mut socket = PassedOn::new(socket);
     async move {
         let (mut reader, mut writer) = socket.socket().split();
@@ -81,7 +87,7 @@ fn socket_and_tunnel(socket: TcpStream, from_socket: Bytes, mut tunnel: Tunnel, 
     }
 }
 
-fn sockets(a: TcpStream, from_a: Bytes, b: TcpStream, from_b: Bytes) -> impl Copying {
+fn sockets(a: TcpStream, from_a: Bytes, b: TcpStream, from_b: Bytes) -> impl Future<Output = io::Result<()>> {
     let (mut a, mut b) = (PassedOn::new(a), PassedOn::new(b));
     async move {
         let ((mut read_a, mut write_a), (mut read_b, mut write_b)) = (a.socket().split(), b.socket().split());

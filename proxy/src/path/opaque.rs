@@ -2,11 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use futures::future::LocalBoxFuture;
 use http::HeaderMap;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
@@ -159,7 +159,7 @@ fn place(cluster: &ClusterState, client: &TcpStream) -> Option<u64> {
 }
 
 /// Ends a connection that has become as old as its cluster's policy allows.
-async fn within(carried: &Carried, passing: Pin<Box<dyn copy::Copying>>) -> io::Result<()> {
+async fn within(carried: &Carried, passing: LocalBoxFuture<'static, io::Result<()>>) -> io::Result<()> {
     let Some(age) = carried.max_age else { return passing.await };
     match Box::pin(tokio::time::timeout(age, passing)).await {
         Ok(ended) => ended,

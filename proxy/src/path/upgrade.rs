@@ -2,13 +2,12 @@
 
 use std::io;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::task::spawn_local;
 
-use super::connection::Connection;
+use super::connection::{self, Connection};
 use super::copy;
 use super::prefixed::Prefixed;
 use super::upstream::Held;
@@ -46,8 +45,10 @@ async fn pass_on(client: Upgraded, upstream: Upgraded) -> io::Result<()> {
     let (from_upstream, (upstream, _permit)) = (upstream.read_buf, upstream.io.into_inner().into_parts());
     match (client.downcast::<TokioIo<Prefixed<Connection>>>(), upstream) {
         (Ok(client), upstream) => {
-            let (read_before, connection) = client.io.into_inner().into_parts();
-            copy::connections(connection, joined(client.read_buf, read_before), upstream, from_upstream).await
+            let mut from_client = client.read_buf;
+            let (read_before_hyper, connection) = client.io.into_inner().into_parts();
+            connection::append(&mut from_client, &read_before_hyper);
+            copy::connections(connection, from_client, upstream, from_upstream).await
         }
         // Under TLS of a client that has no sidecar, and so for this pod's application.
         (Err(client), Connection::Socket(application)) => {
@@ -55,14 +56,4 @@ async fn pass_on(client: Upgraded, upstream: Upgraded) -> io::Result<()> {
         }
         (Err(_), Connection::Tunnel(_)) => Err(io::Error::other("neither side is in this pod")),
     }
-}
-
-fn joined(first: Bytes, then: Bytes) -> Bytes {
-    if then.is_empty() {
-        return first;
-    }
-    let mut joined = BytesMut::with_capacity(first.len() + then.len());
-    joined.put(first);
-    joined.put(then);
-    joined.freeze()
 }

@@ -33,7 +33,7 @@ const MOST_RESIDENT: u64 = 96 * MIB;
 /// WebSockets that are opened and then say nothing.
 const SILENT: u64 = 400;
 /// What a silent one may take of both proxies together, in bytes: its sockets, a stream of the mesh and the tasks.
-const MOST_SILENT: u64 = 24 * 1024;
+const MOST_SILENT: u64 = 12 * 1024;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
