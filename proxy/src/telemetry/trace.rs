@@ -15,13 +15,14 @@ mod span;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::HeaderMap;
 use opentelemetry::trace::{SpanId, SpanKind, TraceId};
 use prometheus_client::metrics::counter::Counter;
 use rand::Rng as _;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::config::Sampler;
 
@@ -43,7 +44,21 @@ pub(crate) struct Tracer {
 struct Sink {
     sampler: Sampler,
     spans: mpsc::Sender<Finished>,
+    /// Told when there are as many spans as one call takes.
+    ready: Arc<Notify>,
     dropped: Counter,
+}
+
+impl Sink {
+    /// Never waits: a span for which there is no room is dropped and counted.
+    fn put(&self, span: Finished) {
+        if self.spans.try_send(span).is_err() {
+            self.dropped.inc();
+        }
+        if self.spans.max_capacity() - self.spans.capacity() >= export::BATCH {
+            self.ready.notify_one();
+        }
+    }
 }
 
 /// The part of a trace that one request has in this proxy. Unsampled ones allocate nothing.
@@ -170,15 +185,12 @@ impl RequestTrace {
         }
     }
 
-    /// Ends the span of the present attempt and hands it to the export, which never waits: a span for which there is no
-    /// room is dropped and counted. Ending an attempt again does nothing.
+    /// Ends the span of the present attempt and hands it to the export. Ending an attempt again does nothing.
     pub(crate) fn finish(&mut self, end: &SpanEnd<'_>) {
         let (Some(recording), Some(ids)) = (&mut self.recording, self.ids) else { return };
         let Some((start_time, started)) = recording.started.take() else { return };
         let span = Finished::new(ids, recording, start_time, started.elapsed(), end);
-        if recording.sink.spans.try_send(span).is_err() {
-            recording.sink.dropped.inc();
-        }
+        recording.sink.put(span);
     }
 }
 

@@ -1,13 +1,14 @@
 //! From the queue of finished spans to the collector, on the control thread.
 //!
-//! The queue is looked at by the clock and not waited on: a worker that puts a span in wakes no other thread. A collector
-//! that is slow or gone costs spans, which are counted, and nothing else.
+//! The queue is looked at once a second: a worker that puts a span in wakes no other thread, unless it is the last one that a whole
+//! call takes. A collector that is slow or gone costs spans, which are counted, and nothing else.
 
 #[cfg(test)]
 mod tests;
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tonic::transport::Endpoint;
 
 use super::{Finished, Sink, Tracer};
@@ -30,12 +31,10 @@ use crate::telemetry::metrics::Exports;
 
 /// Spans that wait for their export; more are dropped. As OpenTelemetry's batch processor has it.
 const QUEUE: usize = 2048;
-/// The most spans in one call.
-const BATCH: usize = 512;
-/// How often the queue is looked at. That it has a whole call's spans is reason to make the call.
-const LOOK: Duration = Duration::from_millis(100);
-/// After so many looks a call is made for whatever there is: a call costs as much as several requests.
-const LOOKS: u32 = 10;
+/// The most spans in one call, and as many as are not waited for.
+pub(super) const BATCH: usize = 512;
+/// After so long a call is made for whatever there is: a call costs as much as several requests.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long the collector may take for one call, connecting and retries included.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -60,6 +59,8 @@ pub(crate) struct Origin<'a> {
 pub(crate) struct Export<E = opentelemetry_otlp::SpanExporter> {
     exporter: E,
     spans: mpsc::Receiver<Finished>,
+    /// The queue has a whole call's spans.
+    ready: Arc<Notify>,
     scope: InstrumentationScope,
     exported: Counter,
     dropped: Counter,
@@ -89,31 +90,30 @@ impl<E: SpanExporter> Export<E> {
     fn over(mut exporter: E, settings: &Traces, origin: &Origin<'_>, counters: &Exports) -> (Tracer, Self) {
         exporter.set_resource(&resource(settings, origin));
         let (sender, spans) = mpsc::channel(QUEUE);
-        let dropped = counters.spans_dropped.clone();
-        let sink = Sink { sampler: settings.sampler, spans: sender, dropped: dropped.clone() };
+        let (ready, dropped) = (Arc::<Notify>::default(), counters.spans_dropped.clone());
+        let sink =
+            Sink { sampler: settings.sampler, spans: sender, ready: Arc::clone(&ready), dropped: dropped.clone() };
         let scope = InstrumentationScope::builder("weft-proxy").with_version(env!("CARGO_PKG_VERSION")).build();
         let exported = counters.spans_exported.clone();
-        let export = Self { exporter, spans, scope, exported, dropped, complained: None };
+        let export = Self { exporter, spans, ready, scope, exported, dropped, complained: None };
         (Tracer { sink: Some(sink) }, export)
     }
 
     /// Exports until `stop` is ready, then what is left, for at most 2 s.
     pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
-        let stopping = AtomicBool::new(false);
+        let (ready, stopping) = (Arc::clone(&self.ready), AtomicBool::new(false));
         let deadline = async {
             stop.await;
             stopping.store(true, Ordering::Relaxed);
+            ready.notify_one();
             tokio::time::sleep(FLUSH_TIMEOUT).await;
         };
         let export = async {
-            let mut look = tokio::time::interval(LOOK);
-            look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            for number in (0..LOOKS).cycle() {
-                look.tick().await;
+            loop {
+                // Whichever comes first.
+                let _ = tokio::time::timeout(PAUSE, self.ready.notified()).await;
                 let is_last = stopping.load(Ordering::Relaxed);
-                if is_last || is_due(number, self.spans.len()) {
-                    self.drain().await;
-                }
+                self.drain().await;
                 if is_last {
                     return;
                 }
@@ -159,11 +159,6 @@ impl<E: SpanExporter> Export<E> {
         }
         batch
     }
-}
-
-/// Whether a look finds reason for a call.
-fn is_due(look: u32, waiting: usize) -> bool {
-    look == 0 || waiting >= BATCH
 }
 
 /// Spans in a call that may be given up at any moment: they are lost unless the call ends well.

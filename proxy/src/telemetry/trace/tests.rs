@@ -15,7 +15,7 @@ const NEVER: Sampler = Sampler { parent_based: true, ratio: 0.0 };
 fn tracer(sampler: Sampler) -> (Tracer, mpsc::Receiver<Finished>, Counter) {
     let (spans, received) = mpsc::channel(4);
     let dropped = Counter::default();
-    (Tracer { sink: Some(Sink { sampler, spans, dropped: dropped.clone() }) }, received, dropped)
+    (Tracer { sink: Some(Sink { sampler, spans, ready: Arc::default(), dropped: dropped.clone() }) }, received, dropped)
 }
 
 fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
