@@ -1,6 +1,7 @@
 //! Two ends of the transport in one process, without TLS.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -140,6 +141,20 @@ async fn a_peer_that_ends_first_has_said_all_it_wrote() {
         let mut received = Vec::new();
         assert_eq!(tunnel.read_to_end(&mut received).await.unwrap(), LONG);
         assert!(tunnel.ending().is_clean());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_read_ahead_in_part_comes_whole_to_who_reads_on_in_chunks() {
+    with_connection(|sender, _| async move {
+        let mut tunnel = tunnel(&sender, ANSWER).await.unwrap();
+        let mut received = vec![tunnel.read_u8().await.unwrap()];
+        while let Some(chunk) = poll_fn(|cx| tunnel.poll_chunk(cx)).await.unwrap() {
+            received.extend_from_slice(&chunk);
+            tunnel.release(chunk.len());
+        }
+        assert_eq!(received, [1; LONG]);
     })
     .await;
 }

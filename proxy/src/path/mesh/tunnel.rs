@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// The most that is copied into one DATA frame at once.
 const WRITE_CHUNK: usize = 16 * 1024;
 
-/// Both directions of a CONNECT stream. Dropped before both ended, it resets the stream.
+/// Both directions of a CONNECT stream, read by [`poll_chunk`](Self::poll_chunk), or as [`AsyncRead`], or by both in turns. Dropped before both ended, it resets the stream.
 pub(crate) struct Tunnel {
     send: SendStream<Bytes>,
     recv: RecvStream,
@@ -49,6 +49,10 @@ impl Tunnel {
     /// # Errors
     /// `ConnectionReset` where the peer reset the stream or the connection broke.
     pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        // What `poll_read` has taken of the stream and not given yet.
+        if !self.unread.is_empty() {
+            return Poll::Ready(Ok(Some(std::mem::take(&mut self.unread))));
+        }
         if self.read_ended {
             return Poll::Ready(Ok(None));
         }
