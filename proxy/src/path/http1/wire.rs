@@ -24,6 +24,8 @@ pub(crate) struct Wire {
     pub(super) keep_alive: Cell<bool>,
     /// Whether the body of a request is still being sent.
     pub(super) uploading: Cell<bool>,
+    /// Whether it was broken off on our side: its end is no message's end then.
+    broken: Cell<bool>,
     /// How a stream of the mesh ended.
     pub(crate) ending: Option<Ending>,
     pub(crate) opened: Instant,
@@ -49,6 +51,7 @@ impl Wire {
             message: Cell::new(0),
             keep_alive: Cell::new(true),
             uploading: Cell::new(false),
+            broken: Cell::new(false),
             ending,
             opened: Instant::now(),
             _permit: permit,
@@ -119,6 +122,9 @@ impl Wire {
         if message != self.message.get() {
             return Poll::Ready(Err(FramingError::Stale));
         }
+        if self.broken.get() {
+            return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionReset).into()));
+        }
         let State { connection, unread, framing } = &mut *self.state.borrow_mut();
         let Some(connection) = connection else { return Poll::Ready(Err(gone().into())) };
         framing.poll_frame(cx, connection, unread)
@@ -160,9 +166,11 @@ impl Wire {
         self.state.borrow_mut().connection.as_mut().map_or_else(|| Err(gone()), Connection::finish)
     }
 
-    /// Breaks the connection off, so that whoever reads it sees that something was lost.
+    /// Breaks the connection off, so that whoever reads it sees that something was lost, be it the other side or the present
+    /// message's body.
     pub(super) fn break_off(&self) {
         self.keep_alive.set(false);
+        self.broken.set(true);
         if let Some(connection) = &mut self.state.borrow_mut().connection {
             connection.break_off();
         }

@@ -215,6 +215,24 @@ fn a_body_goes_out_as_it_comes_and_may_be_answered_before_its_end() {
 }
 
 #[test]
+fn a_body_that_breaks_off_is_not_the_end_of_an_answer_that_ends_with_its_connection() {
+    run(async {
+        let (wire, mut application) = pair().await;
+        let (sender, copy) = mirror::testing::copy();
+        let sent = spawn_local({
+            let wire = Rc::clone(&wire);
+            async move { send(&wire, request(Method::POST, copy.into())).await.ok() }
+        });
+        until(&mut application, "\r\n\r\n").await;
+        application.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf of ").await.unwrap();
+        let mut answer = sent.await.unwrap().expect("an answer").into_body();
+        assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap(), "half of ");
+        drop(sender);
+        assert!(answer.frame().await.unwrap().is_err(), "half of an answer is taken for a whole one");
+    });
+}
+
+#[test]
 fn a_body_that_breaks_off_breaks_the_connection() {
     run(async {
         let (wire, mut application) = pair().await;
