@@ -137,16 +137,18 @@ impl<E: SpanExporter> Export<E> {
                 return;
             }
             let mut fate = Fate { spans: batch.len() as u64, lost: &self.dropped };
-            match self.exporter.export(batch).await {
-                Ok(()) => {
+            // The exporter's own time-out counts between its attempts alone.
+            let error = match tokio::time::timeout(EXPORT_TIMEOUT, self.exporter.export(batch)).await {
+                Ok(Ok(())) => {
                     self.exported.inc_by(fate.spans);
                     fate.spans = 0;
+                    continue;
                 }
-                Err(error) => {
-                    drop(fate);
-                    complain(&mut self.complained, &error);
-                }
-            }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("it did not answer within {} s", EXPORT_TIMEOUT.as_secs()),
+            };
+            drop(fate);
+            complain(&mut self.complained, &error);
         }
     }
 
@@ -173,7 +175,7 @@ impl Drop for Fate<'_> {
     }
 }
 
-fn complain(complained: &mut Option<Instant>, error: &dyn std::error::Error) {
+fn complain(complained: &mut Option<Instant>, error: &str) {
     let now = Instant::now();
     if complained.is_none_or(|last| now.duration_since(last) >= COMPLAINT_INTERVAL) {
         *complained = Some(now);

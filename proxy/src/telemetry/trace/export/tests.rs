@@ -132,6 +132,22 @@ async fn a_collector_that_refuses_costs_spans_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_not_answered_is_given_up_and_the_next_one_made() {
+    let collector = Collector::default();
+    *collector.behaviour.lock().unwrap() = Behaviour::Hangs;
+    let (tracer, export, counters) = start(&collector);
+    send(&tracer, BATCH);
+    let recovery = async {
+        collector.called.notified().await;
+        *collector.behaviour.lock().unwrap() = Behaviour::Takes;
+        send(&tracer, 1);
+        collector.called.notified().await;
+    };
+    export.run(recovery).await;
+    assert_eq!((counters.spans_exported.get(), counters.spans_dropped.get()), (1, BATCH as u64));
+}
+
+#[tokio::test]
 async fn a_collector_that_hangs_delays_the_end_by_two_seconds_at_most() {
     let collector = Collector::default();
     *collector.behaviour.lock().unwrap() = Behaviour::Hangs;
