@@ -62,6 +62,8 @@ where
     let mut socket = PassedOn::new(socket);
     stream.write_all(&from_socket).await?;
     drop(from_socket);
+    // TLS may hold it back, and what follows flushes no more than its own.
+    stream.flush().await?;
     tokio::io::copy_bidirectional_with_sizes(&mut stream, socket.socket(), READ, READ).await?;
     socket.ended();
     Ok(())
