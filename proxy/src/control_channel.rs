@@ -138,7 +138,8 @@ async fn connect_to(
     target: &Target,
     connector: &TlsConnector,
 ) -> io::Result<TlsStream<TcpStream>> {
-    let stream = socket::connect(address, target.mark, CONNECT_TIMEOUT).await.map_err(|cause| {
+    let connected = socket::connect(address, target.mark, CONNECT_TIMEOUT).await;
+    let stream = connected.and_then(|stream| socket::expect_reader(&stream).map(|()| stream)).map_err(|cause| {
         io::Error::new(cause.kind(), format!("can't reach the control plane at {address}: {cause}"))
     })?;
     let handshake = connector.connect(tls::server_name(&target.spiffe_id), stream);

@@ -64,6 +64,9 @@ const MAX_CALLERS: usize = 64;
 /// Serves one connection on the mesh's own door.
 pub(crate) async fn serve_mesh(worker: Rc<Worker>, stream: TcpStream) {
     let Ok(local) = stream.local_addr().map(socket::canonical) else { return };
+    if socket::expect_reader(&stream).is_err() {
+        return;
+    }
     // Boxed: the handshake's state is large and soon over.
     let accepted = Box::pin(tls::accept(ReadAhead::new(stream), Arc::clone(&worker.tls.mesh))).await;
     match accepted {

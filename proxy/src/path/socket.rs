@@ -9,7 +9,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Connections that wait to be accepted, for each worker.
 const BACKLOG: i32 = 4096;
-/// How long written bytes may stay unacknowledged before the connection counts as dead (`TCP_USER_TIMEOUT`).
+/// How long written bytes may stay unacknowledged, or unsent as the other end takes none, before a connection with a peer that always
+/// reads counts as dead (`TCP_USER_TIMEOUT`).
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A silent connection is probed after this long, and at this interval.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -60,12 +61,17 @@ pub(crate) async fn connect(address: SocketAddr, mark: Option<u32>, timeout: Dur
     Ok(stream)
 }
 
-/// Sends small writes at once and notices a peer that is gone.
+/// Sends small writes at once and notices a silent peer that is gone.
 pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(3))
+    SockRef::from(stream)
+        .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(3))
+}
+
+/// Notices within 30 s also a peer that is gone while bytes are on their way to it. Only for one that always reads, as sidecars and the
+/// control plane do: an application may pause for as long as it likes, which looks the same to the kernel.
+pub(crate) fn expect_reader(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
 
 /// Makes closing the connection a reset, so that the peer sees that something was lost rather than a normal end.

@@ -30,6 +30,11 @@ const MIB: u64 = 1 << 20;
 /// What a proxy may hold at most, in bytes, whatever passes through it.
 const MOST_RESIDENT: u64 = 96 * MIB;
 
+/// What each end of a connection sends while the other one does not read: more than all buffers between them hold.
+const UNREAD: u64 = 64 * MIB;
+/// For how long it does not: longer than a proxy waits for a peer's acknowledgement.
+const PAUSE: Duration = Duration::from_secs(40);
+
 /// WebSockets that are opened and then say nothing.
 const SILENT: u64 = 400;
 /// What a silent one may take of both proxies together, in bytes: its sockets, a stream of the mesh and the tasks.
@@ -41,6 +46,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("1 GiB there and back, HTTP/1.1", LIMIT, gib_http1),
         trial("1 GiB there and back, HTTP/2", LIMIT, gib_http2),
         trial("an endless stream that nobody reads waits, and holds up no one", LIMIT, unread),
+        trial("readers that pause for long are waited for", LIMIT, paused),
         trial("a client that goes ends an endless stream", LIMIT, client_goes),
         trial("what a burst took of memory is given back", LIMIT, burst),
         trial("WebSockets that are silent hold no buffers", LIMIT, silent),
@@ -134,6 +140,39 @@ async fn unread(world: World) -> Result<()> {
     }
     ensure!(sent.load(Ordering::Relaxed) > stalled, "it does not go on when it is read");
     memory.stayed_bounded().await
+}
+
+async fn paused(world: World) -> Result<()> {
+    let duo = Duo::start(&world).await?;
+    let pattern = Pattern::new();
+    let servers = pattern.clone();
+    apps::serve(&duo.api, TCP_TARGET, move |stream| send_then_read(stream, servers.clone())).await?;
+    let stream = client::connect(&duo.web, duo.at(TCP)).await?;
+    duo.web.run(send_then_read(stream, pattern)).await
+}
+
+/// Sends all, does not read for [`PAUSE`], then reads all: the other end does the same.
+async fn send_then_read(stream: TcpStream, mut pattern: Pattern) -> Result<()> {
+    let ((mut read, mut write), mut expected) = (stream.into_split(), pattern.clone());
+    let sender = tokio::spawn(async move {
+        let mut left = UNREAD;
+        while left > 0 {
+            let block = pattern.next(left);
+            write.write_all(&block).await?;
+            left -= block.len() as u64;
+        }
+        anyhow::Ok(write.shutdown().await?)
+    });
+    sleep(PAUSE).await;
+    let (mut received, mut buffer) = (0, vec![0; 256 * 1024]);
+    loop {
+        let length = read.read(&mut buffer).await.with_context(|| format!("broken after {received} bytes"))?;
+        let Some(bytes) = buffer.get(..length).filter(|bytes| !bytes.is_empty()) else { break };
+        ensure!(expected.continues_with(bytes), "another byte within the {length} after {received}");
+        received += length as u64;
+    }
+    ensure!(received == UNREAD, "{received} of {UNREAD} bytes");
+    sender.await?
 }
 
 async fn client_goes(world: World) -> Result<()> {

@@ -178,8 +178,9 @@ impl MeshPeer {
 
     async fn dial(&self, timeout: Duration) -> Result<SendRequest<Bytes>, MeshError> {
         let address = self.address;
-        let stream = socket::connect(address, self.mark, timeout)
-            .await
+        let connected = socket::connect(address, self.mark, timeout).await;
+        let stream = connected
+            .and_then(|stream| socket::expect_reader(&stream).map(|()| stream))
             .map_err(|source| MeshError::Connect { address, source })?;
         let tls_error = |source| MeshError::Tls { address, expected: self.expected.clone(), source };
         let name = weft_certs::tls::server_name(&self.expected);
