@@ -51,12 +51,14 @@ impl Shared {
         *self.open.borrow_mut() = None;
     }
 
-    /// The connection, if there is one that is not too old.
+    /// The connection, if there is one. One that is closed, or too old, is let go: it ends when its last request has, and makes room
+    /// for the next.
     pub(super) fn usable(&self, max_age: Option<Duration>) -> Option<Sender> {
         let mut open = self.open.borrow_mut();
-        let open = open.as_mut()?;
-        let usable = client::is_open(&mut open.sender) && max_age.is_none_or(|max| open.since.elapsed() < max);
-        usable.then(|| open.sender.clone())
+        open.take_if(|open| {
+            !client::is_open(&mut open.sender) || max_age.is_some_and(|max| open.since.elapsed() >= max)
+        });
+        open.as_ref().map(|open| open.sender.clone())
     }
 
     /// Makes a byte stream the connection.
