@@ -26,7 +26,7 @@ use crate::discovery::Cluster;
 use crate::telemetry::access_log::Flag;
 use crate::telemetry::metrics::Event;
 use crate::worker::Worker;
-use outcome::{Tried, give_up, reason, sent};
+use outcome::{Tried, give_up, observe, reason, sent};
 
 /// When a request's time is over.
 #[derive(Clone, Copy, Debug)]
@@ -209,17 +209,13 @@ impl<'a> Attempts<'a> {
     /// Whether one more attempt follows: the policy must want it, the body must still be there, there must be time for
     /// it, and the budget must allow it.
     fn judge(&self, endpoint: &EndpointState, tried: &Tried) -> Judged {
-        if let Some(observation) = tried.observation() {
-            endpoint.observe(observation);
-        }
+        observe(endpoint, tried);
         if matches!(tried, Tried::Failed(SendError::Overflow(_)) | Tried::OutOfTime) {
             return Judged::Final { wanted: false };
         }
-        let retry = &self.forward.retry;
-        let wish = |attempts| retry.decide(&self.request.method, attempts, &tried.outcome(), rand::random());
-        let Verdict::Retry { after } = wish(self.made) else {
+        let Verdict::Retry { after } = self.wish(tried, self.made) else {
             // Whether one more was wanted is asked as if it were the first.
-            return Judged::Final { wanted: self.made > 1 && matches!(wish(1), Verdict::Retry { .. }) };
+            return Judged::Final { wanted: self.made > 1 && matches!(self.wish(tried, 1), Verdict::Retry { .. }) };
         };
         let repeatable = self.body.as_ref().is_none_or(Replayable::can_repeat);
         if !repeatable || self.deadline.left().is_some_and(|left| left <= after) {
@@ -231,6 +227,11 @@ impl<'a> Attempts<'a> {
             return Judged::Final { wanted: true };
         }
         Judged::Again { after }
+    }
+
+    /// What the policy says after so many attempts, the last of which ended so.
+    fn wish(&self, tried: &Tried, attempts: u32) -> Verdict {
+        self.forward.retry.decide(&self.request.method, attempts, &tried.outcome(), rand::random())
     }
 
     fn finish(&self, tried: Tried, wanted: bool, endpoint: &Rc<EndpointState>, exchange: &mut Exchange) -> Sent {

@@ -23,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("retries: gRPC status, push-back and deadline", LIMIT, grpc),
         trial("retries: the budget bounds them", LIMIT, budget),
         trial("time-outs: of the request, of a try, of silence", LIMIT, time_outs),
+        trial("hedging: an attempt that fails leaves the answer to the others", LIMIT, hedges_that_fail),
         trial("hedging: a slow endpoint does not make a slow answer", LIMIT, hedging),
     ]
 }
@@ -247,6 +248,27 @@ spec:
   targetRefs: [{group: '', kind: Service, name: api}]
   hedge: {after: 150ms, max: 1}
 ";
+
+const HEDGE_ONCE: &str = "
+apiVersion: weft.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: api, namespace: default}
+spec:
+  targetRefs: [{group: '', kind: Service, name: api}]
+  retry: {attempts: 1, statusCodes: [502, 503]}
+  hedge: {after: 150ms, max: 1}
+";
+
+async fn hedges_that_fail(world: World) -> Result<()> {
+    let cast = Cast::start(&world, &PODS, HEDGE_ONCE).await?;
+    for failing in [Act::status(503), Act::reset()] {
+        let late = Act::default().after(Duration::from_millis(600));
+        let (answer, seen) = cast.play(get("/")?, [late, failing]).await?;
+        answer.expect(200, "")?;
+        ensure!(seen.len() == 2, "{answer:?} after {} attempts", seen.len());
+    }
+    Ok(())
+}
 
 async fn hedging(world: World) -> Result<()> {
     let cast = Cast::start(&world, &PODS, HEDGE).await?;

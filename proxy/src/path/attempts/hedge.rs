@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use weft_rules::retry::Verdict;
 
-use super::outcome::{Tried, give_up, sent};
+use super::outcome::{Tried, give_up, observe, sent};
 use super::{Attempts, Judged, Sent};
 use crate::path::exchange::Exchange;
 use crate::path::replay::Replayable;
@@ -19,7 +20,7 @@ impl Attempts<'_> {
     /// on.
     pub(super) async fn hedged(mut self, exchange: &mut Exchange) -> Sent {
         let mut running = FuturesUnordered::new();
-        running.push(self.begin(exchange)?);
+        running.push(self.begin(self.pick()?, exchange)?);
         loop {
             let next = async {
                 match self.forward.timeouts.per_try {
@@ -29,24 +30,31 @@ impl Attempts<'_> {
             };
             tokio::select! {
                 biased;
-                Some((endpoint, tried)) = running.next() => match self.judge(&endpoint, &tried) {
-                    Judged::Final { wanted } => {
-                        exchange.went_to(&endpoint);
-                        return self.finish(tried, wanted, &endpoint, exchange);
-                    }
-                    // Another one is under way already, and takes the place of the one that failed.
-                    Judged::Again { .. } if !running.is_empty() => give_up(tried),
-                    Judged::Again { after } => {
-                        exchange.attempt_over(tried.status(), tried.reason());
-                        give_up(tried);
-                        tokio::time::sleep(after).await;
-                        running.push(self.begin(exchange)?);
+                // Another one is under way already, and takes the place of the one that failed.
+                Some((endpoint, tried)) = running.next() => if !running.is_empty() && self.is_to_be_repeated(&tried) {
+                    observe(&endpoint, &tried);
+                    give_up(tried);
+                } else {
+                    match self.judge(&endpoint, &tried) {
+                        Judged::Final { wanted } => {
+                            exchange.went_to(&endpoint);
+                            return self.finish(tried, wanted, &endpoint, exchange);
+                        }
+                        Judged::Again { after } => {
+                            exchange.attempt_over(tried.status(), tried.reason());
+                            give_up(tried);
+                            tokio::time::sleep(after).await;
+                            running.push(self.begin(self.pick()?, exchange)?);
+                        }
                     }
                 },
                 () = next => {
-                    if self.cluster.withdraw(Instant::now()) {
+                    // Where there is no endpoint for another one, those under way go on alone.
+                    if let Ok(endpoint) = self.pick()
+                        && self.cluster.withdraw(Instant::now())
+                    {
                         exchange.attempt_over(None, Some("hedged"));
-                        running.push(self.begin(exchange)?);
+                        running.push(self.begin(endpoint, exchange)?);
                     }
                 }
             }
@@ -61,11 +69,19 @@ impl Attempts<'_> {
         repeatable && self.made < retry.max_attempts && self.body.as_ref().is_none_or(Replayable::is_complete)
     }
 
+    /// Whether it is better to wait for the other attempts: this one failed, or would be repeated if it were the first.
+    fn is_to_be_repeated(&self, tried: &Tried) -> bool {
+        match tried {
+            Tried::Answered(_) => matches!(self.wish(tried, 1), Verdict::Retry { .. }),
+            Tried::Failed(_) | Tried::TimedOut | Tried::Idle | Tried::OutOfTime => true,
+        }
+    }
+
     fn begin(
         &mut self,
+        endpoint: Rc<EndpointState>,
         exchange: &mut Exchange,
     ) -> Result<impl Future<Output = (Rc<EndpointState>, Tried)> + use<>, super::Failure> {
-        let endpoint = self.pick()?;
         let request = self.next_request(&endpoint, exchange)?;
         self.tried.push(endpoint.endpoint.address);
         Ok(async move {

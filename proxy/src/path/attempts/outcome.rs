@@ -8,7 +8,7 @@ use crate::path::answer::{Reason, grpc_status};
 use crate::path::body::Body;
 use crate::path::discard::discard;
 use crate::path::route::Failure;
-use crate::path::upstream::{Overflow, SendError};
+use crate::path::upstream::{EndpointState, Overflow, SendError};
 use crate::telemetry::conditions::Breaker;
 
 /// How an attempt ended.
@@ -37,7 +37,7 @@ impl Tried {
         }
     }
 
-    pub(super) fn observation(&self) -> Option<Observation> {
+    fn observation(&self) -> Option<Observation> {
         match self {
             Self::Answered(response) => Some(Observation::of_status(response.status())),
             // What a limit of our own says tells nothing about the endpoint.
@@ -61,6 +61,13 @@ impl Tried {
             Self::Answered(response) => Some(response.status().as_u16()),
             Self::Failed(_) | Self::TimedOut | Self::Idle | Self::OutOfTime => None,
         }
+    }
+}
+
+/// Lets an endpoint's standing know how an attempt on it ended.
+pub(super) fn observe(endpoint: &EndpointState, tried: &Tried) {
+    if let Some(observation) = tried.observation() {
+        endpoint.observe(observation);
     }
 }
 
