@@ -37,4 +37,5 @@ mod scratch;
 pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod upgrade;
+mod upload;
 pub(crate) mod upstream;

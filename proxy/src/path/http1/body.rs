@@ -5,10 +5,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::task::AbortHandle;
 
 use super::framing::{Framing, FramingError};
 use super::wire::Wire;
+use crate::path::upload::Upload;
 
 /// The body of one message. It reads nothing but its own bytes, also when it is kept for longer than it should be.
 pub(crate) struct Http1Body {
@@ -16,15 +16,6 @@ pub(crate) struct Http1Body {
     message: u32,
     /// What still sends the request that this answers.
     _upload: Option<Upload>,
-}
-
-/// The sending of a request's body, which ends with its answer's.
-pub(super) struct Upload(pub(super) AbortHandle);
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Http1Body {

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
-use tokio::task::spawn_local;
 
-use super::body::{Http1Body, Upload};
+use super::body::Http1Body;
 use super::framing::{Framing, FramingError};
 use super::head::{self, Head, Parsed, Spelling};
 use super::wire::Wire;
 use crate::path::body::{Body, BodyError};
+use crate::path::upload::Upload;
 
 /// How many answers of 1xx an application may send before the one that counts.
 const MAX_INTERIM: u32 = 64;
@@ -158,7 +158,7 @@ fn begin(framing: &mut Framing, body: &mut Body) -> Result<Begun, Error> {
 fn start_upload(wire: &Rc<Wire>, first: Option<Frame<Bytes>>, body: Body, framing: Framing) -> Upload {
     wire.uploading.set(true);
     let wire = Rc::clone(wire);
-    let task = spawn_local(async move {
+    Upload::start(async move {
         match send_body(&wire, first, body, framing).await {
             Ok(()) => wire.uploading.set(false),
             // Who no longer reads may still answer.
@@ -168,8 +168,7 @@ fn start_upload(wire: &Rc<Wire>, first: Option<Frame<Bytes>>, body: Body, framin
                 wire.break_off();
             }
         }
-    });
-    Upload(task.abort_handle())
+    })
 }
 
 /// Writes a body to its end.

@@ -9,19 +9,22 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 
 use crate::path::body::{Body, BodyError};
+use crate::path::upload::Upload;
 
 /// A body that arrives on a stream. The window opens as frames are taken.
 pub(crate) struct Http2Body {
     stream: RecvStream,
     length: Option<u64>,
     data_ended: bool,
+    /// What still sends the request that this answers.
+    _upload: Option<Upload>,
 }
 
 impl Http2Body {
-    /// `length` is that of the message's `content-length`, if it has one.
-    pub(crate) fn new(stream: RecvStream, headers: &http::HeaderMap) -> Self {
+    /// Of a message with these headers, which may have a `content-length`.
+    pub(in crate::path) fn new(stream: RecvStream, headers: &http::HeaderMap, upload: Option<Upload>) -> Self {
         let length = headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        Self { stream, length, data_ended: false }
+        Self { stream, length, data_ended: false, _upload: upload }
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::task::spawn_local;
 use super::{Http2Body, ping, send_body};
 use crate::path::body::Body;
 use crate::path::http::{CONNECTION_WINDOW, MAX_HEADER_BYTES, SEND_BUFFER, STREAM_WINDOW};
+use crate::path::upload::Upload;
 
 /// A handle to a connection, to send requests by.
 pub(in crate::path) type Sender = SendRequest<Bytes>;
@@ -60,30 +61,31 @@ pub(in crate::path) struct Failed {
     pub(in crate::path) unhandled: bool,
 }
 
-/// Sends a request, which is taken when there is room for it.
+/// Sends a request, which is taken when there is room for it. Dropped before the answer was read to its end, it resets the stream.
 ///
 /// # Errors
 /// With whether the peer may have handled it.
 pub(in crate::path) async fn send(mut sender: Sender, request: &mut Request<Body>) -> Result<Response<Body>, Failed> {
     let unsent = |error| Failed { error, unhandled: true };
     poll_fn(|cx| sender.poll_ready(cx)).await.map_err(unsent)?;
-    let response = begin(sender, std::mem::take(request)).map_err(unsent)?.await;
-    let (parts, stream) = response.map_err(|error| Failed { unhandled: is_unhandled(&error), error })?.into_parts();
-    let body = Http2Body::new(stream, &parts.headers);
+    let (response, upload) = begin(sender, std::mem::take(request)).map_err(unsent)?;
+    let (parts, stream) =
+        response.await.map_err(|error| Failed { unhandled: is_unhandled(&error), error })?.into_parts();
+    let body = Http2Body::new(stream, &parts.headers, upload);
     Ok(Response::from_parts(parts, body.into()))
 }
 
-fn begin(mut sender: Sender, request: Request<Body>) -> Result<ResponseFuture, h2::Error> {
+fn begin(mut sender: Sender, request: Request<Body>) -> Result<(ResponseFuture, Option<Upload>), h2::Error> {
     let (parts, body) = request.into_parts();
     let ends = body.is_end_stream();
     let (response, stream) = sender.send_request(Request::from_parts(parts, ()), ends)?;
-    if !ends {
-        spawn_local(send_body(body, stream));
-    }
-    Ok(response)
+    Ok((response, (!ends).then(|| Upload::start(send_body(body, stream)))))
 }
 
 /// RFC 9113 8.7: REFUSED_STREAM, and GOAWAY with a lower stream id, say that nothing was processed.
 pub(in crate::path) fn is_unhandled(error: &h2::Error) -> bool {
     error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
+
+#[cfg(test)]
+mod tests;

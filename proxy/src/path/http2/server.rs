@@ -103,7 +103,7 @@ pub(in crate::path) async fn answer(
     handle: &impl AsyncFn(Request<Body>) -> Response<Body>,
 ) {
     let (parts, stream) = request.into_parts();
-    let body = Http2Body::new(stream, &parts.headers);
+    let body = Http2Body::new(stream, &parts.headers, None);
     let request = Request::from_parts(parts, body.into());
     let response = tokio::select! {
         biased;

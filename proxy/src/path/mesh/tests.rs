@@ -205,7 +205,7 @@ async fn a_request_is_a_stream_with_its_trailers() {
         send.send_trailers(http::HeaderMap::from_iter([("checksum".parse().unwrap(), "7".parse().unwrap())])).unwrap();
         let response = response.await.unwrap();
         let (parts, stream) = response.into_parts();
-        let collected = Http2Body::new(stream, &parts.headers).collect().await.unwrap();
+        let collected = Http2Body::new(stream, &parts.headers, None).collect().await.unwrap();
         assert_eq!(collected.trailers().unwrap()["checksum"], "7");
         assert_eq!(collected.to_bytes(), "payload");
     })
@@ -246,7 +246,7 @@ async fn a_body_is_sent_whole() {
         let (response, send) = sender.send_request(request, false).unwrap();
         spawn_local(send_body(Body::text("what was said"), send));
         let (parts, stream) = response.await.unwrap().into_parts();
-        let received = Http2Body::new(stream, &parts.headers).collect().await.unwrap().to_bytes();
+        let received = Http2Body::new(stream, &parts.headers, None).collect().await.unwrap().to_bytes();
         assert_eq!(received, "what was said");
     })
     .await;
