@@ -15,6 +15,7 @@ use hyper::body::Frame;
 use libtest_mimic::Trial;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -59,25 +60,10 @@ async fn gib_opaque(world: World) -> Result<()> {
     let memory = Memory::watch(&duo)?;
     let address = duo.at(TCP);
     let echoed = duo.web.run(async move {
-        let (mut read, mut write) = TcpStream::connect(address).await?.into_split();
+        let (read, write) = TcpStream::connect(address).await?.into_split();
         let pattern = Pattern::new();
-        let mut sent = pattern.clone();
-        let sender = tokio::spawn(async move {
-            let mut left = GIB;
-            while left > 0 {
-                let block = sent.next(left);
-                write.write_all(&block).await?;
-                left -= block.len() as u64;
-            }
-            anyhow::Ok(write.shutdown().await?)
-        });
-        let (mut expected, mut received, mut buffer) = (pattern, 0, vec![0; 256 * 1024]);
-        loop {
-            let length = read.read(&mut buffer).await?;
-            let Some(bytes) = buffer.get(..length).filter(|bytes| !bytes.is_empty()) else { break };
-            ensure!(expected.continues_with(bytes), "another byte within the {length} after {received}");
-            received += length as u64;
-        }
+        let sender = tokio::spawn(send(write, pattern.clone(), GIB));
+        let received = receive(read, pattern).await?;
         sender.await??;
         Ok(received)
     });
@@ -152,27 +138,34 @@ async fn paused(world: World) -> Result<()> {
 }
 
 /// Sends all, does not read for [`PAUSE`], then reads all: the other end does the same.
-async fn send_then_read(stream: TcpStream, mut pattern: Pattern) -> Result<()> {
-    let ((mut read, mut write), mut expected) = (stream.into_split(), pattern.clone());
-    let sender = tokio::spawn(async move {
-        let mut left = UNREAD;
-        while left > 0 {
-            let block = pattern.next(left);
-            write.write_all(&block).await?;
-            left -= block.len() as u64;
-        }
-        anyhow::Ok(write.shutdown().await?)
-    });
+async fn send_then_read(stream: TcpStream, pattern: Pattern) -> Result<()> {
+    let (read, write) = stream.into_split();
+    let sender = tokio::spawn(send(write, pattern.clone(), UNREAD));
     sleep(PAUSE).await;
+    let received = receive(read, pattern).await?;
+    ensure!(received == UNREAD, "{received} of {UNREAD} bytes");
+    sender.await?
+}
+
+/// Writes so many bytes, and the end.
+async fn send(mut write: OwnedWriteHalf, mut pattern: Pattern, mut left: u64) -> Result<()> {
+    while left > 0 {
+        let block = pattern.next(left);
+        write.write_all(&block).await?;
+        left -= block.len() as u64;
+    }
+    Ok(write.shutdown().await?)
+}
+
+/// Reads to the end; gives how much it was.
+async fn receive(mut read: OwnedReadHalf, mut expected: Pattern) -> Result<u64> {
     let (mut received, mut buffer) = (0, vec![0; 256 * 1024]);
     loop {
         let length = read.read(&mut buffer).await.with_context(|| format!("broken after {received} bytes"))?;
-        let Some(bytes) = buffer.get(..length).filter(|bytes| !bytes.is_empty()) else { break };
+        let Some(bytes) = buffer.get(..length).filter(|bytes| !bytes.is_empty()) else { return Ok(received) };
         ensure!(expected.continues_with(bytes), "another byte within the {length} after {received}");
         received += length as u64;
     }
-    ensure!(received == UNREAD, "{received} of {UNREAD} bytes");
-    sender.await?
 }
 
 async fn client_goes(world: World) -> Result<()> {

@@ -31,7 +31,7 @@ impl Attempts<'_> {
             tokio::select! {
                 biased;
                 // Another one is under way already, and takes the place of the one that failed.
-                Some((endpoint, tried)) = running.next() => if !running.is_empty() && self.is_to_be_repeated(&tried) {
+                Some((endpoint, tried)) = running.next() => if !running.is_empty() && self.had_better_wait(&tried) {
                     observe(&endpoint, &tried);
                     give_up(tried);
                 } else {
@@ -70,7 +70,7 @@ impl Attempts<'_> {
     }
 
     /// Whether it is better to wait for the other attempts: this one failed, or would be repeated if it were the first.
-    fn is_to_be_repeated(&self, tried: &Tried) -> bool {
+    fn had_better_wait(&self, tried: &Tried) -> bool {
         match tried {
             Tried::Answered(_) => matches!(self.wish(tried, 1), Verdict::Retry { .. }),
             Tried::Failed(_) | Tried::TimedOut | Tried::Idle | Tried::OutOfTime => true,

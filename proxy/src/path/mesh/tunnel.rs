@@ -13,7 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// The most that is copied into one DATA frame at once.
 const WRITE_CHUNK: usize = 16 * 1024;
 
-/// Both directions of a CONNECT stream, read by [`poll_chunk`](Self::poll_chunk), or as [`AsyncRead`], or by both in turns. Dropped before both ended, it resets the stream.
+/// Both directions of a CONNECT stream, read by [`poll_chunk`](Self::poll_chunk), or as [`AsyncRead`], or by both in turns.
+/// Dropped before both ended, it resets the stream.
 pub(crate) struct Tunnel {
     send: SendStream<Bytes>,
     recv: RecvStream,

@@ -1,7 +1,7 @@
 //! From the queue of finished spans to the collector, on the control thread.
 //!
-//! The queue is looked at once a second: a worker that puts a span in wakes no other thread, unless it is the last one that a whole
-//! call takes. A collector that is slow or gone costs spans, which are counted, and nothing else.
+//! The queue is looked at once a second: a worker that puts a span in wakes no other thread, unless a call is full with it. A collector
+//! that is slow or gone costs spans, which are counted, and nothing else.
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +31,7 @@ use crate::telemetry::metrics::Exports;
 
 /// Spans that wait for their export; more are dropped. As OpenTelemetry's batch processor has it.
 const QUEUE: usize = 2048;
-/// The most spans in one call, and as many as are not waited for.
+/// The most spans in one call, which is made as soon as so many wait.
 pub(super) const BATCH: usize = 512;
 /// After so long a call is made for whatever there is: a call costs as much as several requests.
 const PAUSE: Duration = Duration::from_secs(1);
